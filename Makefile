@@ -1,0 +1,46 @@
+# make quickstart   learn a non-local potential energy surface in a few minutes
+# make test         install everything, then lint, type-check and test
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A CPU build where the package index has one; for CUDA install torch yourself first (see README.md).
+TORCH ?= torch==2.13.0
+FREE_GIB := $(shell awk '/MemAvailable/ {print int($$2 / 1048576)}' /proc/meminfo 2>/dev/null || echo 4)
+
+.PHONY: quickstart test test-slow lint clean
+
+quickstart: .venv/.installed
+	$(BIN)/python -m experiments.quickstart
+
+test: .venv/.tested lint
+	$(BIN)/python -m pytest
+
+test-slow: .venv/.tested
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch first: everything else is happy with the build that is there.
+.venv/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -q --upgrade pip setuptools wheel
+	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) install -q "$(TORCH)" numpy
+	$(PIP) install -q -e .
+	touch $@
+
+# torch_scatter and torch_cluster come as source and need the torch that is installed; each compiler job takes
+# up to 2 GiB.
+.venv/.tested: .venv/.installed
+	$(PIP) install -q ninja
+	PATH="$(CURDIR)/$(BIN):$$PATH" MAX_JOBS=$${MAX_JOBS:-$(shell n=$$(( $(FREE_GIB) / 3 )); c=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 1 ? 1 : n < c ? n : c )))} \
+		$(PIP) install -q --no-build-isolation -e ".[pyg,test]"
+	$(BIN)/python -c "import torch_scatter, torch_cluster"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,7 @@
+"""``python -m equireann_pyg``: the command line."""
+
+import sys
+
+from equireann_pyg.cli import main
+
+sys.exit(main())

@@ -1,0 +1,110 @@
+"""Callbacks of the training: averaged weights, the end of the learning rate, predictions on file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter, WeightAveraging
+from torch import Tensor
+
+from equireann_pyg.graph import to_ase
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Averaged weights for validation, checkpoints and export, with a short memory at the beginning.
+
+    After n steps the decay is min(``decay``, (1 + n) / (10 + n)), so that the average follows a young model at once.
+
+    Args:
+        decay: decay per step in the long run.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        def average(mean: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
+            n = float(steps)
+            return torch.lerp(current, mean, min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(use_buffers=False, avg_fn=average)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a fresh average from the prepared potential."""
+        average = self._average_model
+        if average is not None and int(average.n_averaged) == 0:
+            average.module.load_state_dict(pl_module.state_dict())
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Resume the average; a checkpoint that is only evaluated already holds the averaged weights."""
+        if self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class StopAtSmallestLearningRate(Callback):
+    """Ends the training when a plateau schedule has come down to its ``min_lr``."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the learning rates with their floor."""
+        for config in trainer.lr_scheduler_configs:
+            floors = getattr(config.scheduler, "min_lrs", None)
+            groups = config.scheduler.optimizer.param_groups
+            if floors and all(g["lr"] <= m * (1 + 1e-6) for g, m in zip(groups, floors, strict=True)):
+                trainer.should_stop = True
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes the structures of ``equireann predict`` with predicted labels to an extended-XYZ file.
+
+    Args:
+        path: the file; replaced whole, or not at all.
+    """
+
+    def __init__(self, path: str = "predictions.extxyz") -> None:
+        super().__init__(write_interval="epoch")
+        self.path = path
+
+    def write_on_epoch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        predictions: Sequence[Any],
+        batch_indices: Sequence[Any],
+    ) -> None:
+        """Collect the predictions of all processes in the order of the set."""
+        own = [graph for batch in predictions for graph in batch]
+        shards: list[Any] = [own]
+        if trainer.world_size > 1:
+            shards = [None] * trainer.world_size
+            torch.distributed.all_gather_object(shards, own)
+        if trainer.is_global_zero:
+            frames = trainer.datamodule.datasets["predict"]  # type: ignore[attr-defined]
+            world = len(shards)
+            atoms = [_predicted(data, shards[k % world][k // world]) for k, data in enumerate(frames)]
+            write_frames(Path(self.path), atoms)
+
+
+def _predicted(data: Any, output: dict[str, Tensor]) -> Atoms:
+    atoms = to_ase(data)
+    results = {"energy": float(output["energy"]), "forces": output["forces"].cpu().numpy()}
+    if "stress" in output:
+        results["stress"] = output["stress"].cpu().numpy().ravel()[[0, 4, 8, 5, 2, 1]]
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def write_frames(path: Path, frames: list[Atoms]) -> None:
+    """Write extended XYZ to a temporary file, then rename it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(partial, frames, format="extxyz")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""Chemical symbols and atomic numbers, so that the model needs no I/O library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SYMBOLS: tuple[str, ...] = tuple((
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
+    "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu "
+    "Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr "
+    "Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
+).split())
+"""Symbol of every atomic number; index 0 is the placeholder X."""
+
+
+def atomic_number(element: str | int) -> int:
+    """Atomic number of a symbol or number (``"C"``, ``6`` and ``"6"`` all give 6).
+
+    Raises:
+        ValueError: if there is no such element.
+    """
+    if isinstance(element, str) and element in SYMBOLS[1:]:
+        return SYMBOLS.index(element)
+    try:
+        number = int(element)
+    except ValueError:
+        number = 0
+    if not 1 <= number < len(SYMBOLS):
+        raise ValueError(f"unknown element {element!r}: expected a chemical symbol or a number from 1 to 118")
+    return number
+
+
+def atomic_numbers(elements: Iterable[str | int]) -> list[int]:
+    """Sorted atomic numbers of the distinct ``elements``.
+
+    Raises:
+        ValueError: if the list is empty, has a repeated or an unknown element.
+    """
+    numbers = [atomic_number(element) for element in elements]
+    if not numbers:
+        raise ValueError("elements is empty: name every element of the data, for example ['C', 'H']")
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"elements {numbers} names an element twice")
+    return sorted(numbers)
+
+
+def describe(numbers: Iterable[int]) -> str:
+    """Symbols in words, for error messages: ``H, C``."""
+    return ", ".join(SYMBOLS[number] for number in sorted(numbers))

@@ -1,0 +1,125 @@
+"""Training loss on energy per atom, forces and stress, with weights that may follow a schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+
+class WeightSchedule:
+    """Base class of loss-weight schedules; ``final`` is the weight that validation uses from the first epoch on."""
+
+    final: float
+
+    def __call__(self, epoch: int, lr_fraction: float) -> float:
+        """Weight at an epoch (from 0) and at a fraction of the starting learning rate."""
+        raise TypeError(f"{type(self).__name__} must define __call__(epoch, lr_fraction)")
+
+
+@dataclass
+class LinearInEpoch(WeightSchedule):
+    """Weight that goes from ``start`` to ``final`` over ``epochs`` epochs.
+
+    Args:
+        start: first weight.
+        final: last weight.
+        epochs: length of the ramp.
+    """
+
+    start: float
+    final: float
+    epochs: int
+
+    def __call__(self, epoch: int, lr_fraction: float) -> float:
+        """See the class."""
+        return self.start + (self.final - self.start) * min(1.0, epoch / self.epochs)
+
+
+@dataclass
+class LinearInLearningRate(WeightSchedule):
+    """REANN's schedule: linear in the current learning rate, from ``start`` at the first to ``final`` at zero.
+
+    Args:
+        start: weight at the starting learning rate.
+        final: weight as the learning rate vanishes.
+    """
+
+    start: float
+    final: float
+
+    def __call__(self, epoch: int, lr_fraction: float) -> float:
+        """See the class."""
+        return self.final + (self.start - self.final) * lr_fraction
+
+
+Weight = float | WeightSchedule
+
+
+def residuals(output: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
+    """Prediction minus label, NaN where there is no label.
+
+    Returns:
+        ``energy [G]`` in eV per atom, ``forces [N, 3]`` in eV/Angstrom and, if predicted, ``stress [G, 3, 3]`` in
+        eV/Angstrom^3.
+    """
+    errors = {"energy": (output["energy"] - data.energy) / atoms_per_graph(data), "forces": output["forces"] - data.forces}
+    if "stress" in output:
+        errors["stress"] = output["stress"] - data.stress
+    return errors
+
+
+def atoms_per_graph(data: Data) -> Tensor:
+    """Number of atoms of each graph, ``[G]`` float64."""
+    if data.batch is None:
+        return data.pos.new_tensor([data.z.numel()])
+    return torch.bincount(data.batch, minlength=data.cell.size(0)).to(data.pos.dtype)
+
+
+class EnergyForcesStressLoss(torch.nn.Module):
+    r"""Weighted mean squared errors in units of the potential's scale s (force RMS of the training set).
+
+    .. math::
+        L = \frac{1}{s^2} \Bigl[ w_E \langle (\Delta E / N)^2 \rangle + w_F \langle \Delta F^2 \rangle
+            + w_S \langle (V \Delta\sigma / N)^2 \rangle \Bigr]
+
+    Means run over the labels that exist; the stress enters as virial per atom, which has the unit of the energy.
+
+    Args:
+        energy: weight or schedule of the energy.
+        forces: weight or schedule of the forces.
+        stress: weight or schedule of the stress.
+    """
+
+    def __init__(self, energy: Weight = 10.0, forces: Weight = 1.0, stress: Weight = 1.0) -> None:
+        super().__init__()
+        self.weights: dict[str, Weight] = {"energy": energy, "forces": forces, "stress": stress}
+
+    def current(self, epoch: int, lr_fraction: float) -> dict[str, float]:
+        """Weights at this point of the training."""
+        return {
+            name: weight(epoch, lr_fraction) if isinstance(weight, WeightSchedule) else weight
+            for name, weight in self.weights.items()
+        }
+
+    def final(self) -> dict[str, float]:
+        """Weights at the end of all schedules."""
+        return {
+            name: weight.final if isinstance(weight, WeightSchedule) else weight for name, weight in self.weights.items()
+        }
+
+    def forward(self, output: dict[str, Tensor], data: Data, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of squares and numbers of labels of energy, forces and stress, ``[3]`` each, in units of the scale."""
+        errors = residuals(output, data)
+        if "stress" in errors:
+            volume = torch.linalg.det(data.cell).abs() / atoms_per_graph(data)  # -> [G]
+            errors["stress"] = errors["stress"] * volume.view(-1, 1, 1)
+        sums, counts = [], []
+        for name in ("energy", "forces", "stress"):
+            error = errors.get(name, scale.new_empty(0))
+            known = torch.isfinite(error)
+            sums.append((error[known] / scale).square().sum())
+            counts.append(known.sum())
+        return torch.stack(sums), torch.stack(counts)

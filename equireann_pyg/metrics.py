@@ -1,0 +1,56 @@
+"""Errors over a whole set: sums are kept, so that no mean of batch means is ever taken."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torchmetrics import Metric
+
+from equireann_pyg.loss import atoms_per_graph, residuals
+
+QUANTITIES = {
+    "energy": "meV",
+    "energy_per_atom": "meV/atom",
+    "forces": "meV/A",
+    "stress": "meV/A^3",
+}
+"""Reported quantities and their units."""
+
+
+class PotentialErrors(Metric):
+    """RMSE and MAE of energy, energy per atom, forces (per component) and stress (per component) over a set.
+
+    Labels that are NaN are left out. Exact over several processes.
+    """
+
+    full_state_update = False
+    squares: Tensor
+    absolutes: Tensor
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("squares", "absolutes", "counts"):
+            self.add_state(name, torch.zeros(len(QUANTITIES), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, output: dict[str, Tensor], data: Data) -> None:
+        """Add a batch."""
+        errors = residuals(output, data)
+        errors |= {"energy_per_atom": errors["energy"], "energy": errors["energy"] * atoms_per_graph(data)}
+        for row, name in enumerate(QUANTITIES):
+            if name in errors:
+                error = errors[name][torch.isfinite(errors[name])].detach().double()
+                self.squares[row] += error.square().sum()
+                self.absolutes[row] += error.abs().sum()
+                self.counts[row] += error.numel()
+
+    def compute(self) -> dict[str, float]:
+        """``{"energy_rmse": ..., "energy_mae": ...}`` in the units of :data:`QUANTITIES`, for what had labels."""
+        result = {}
+        for row, name in enumerate(QUANTITIES):
+            count = float(self.counts[row])
+            if count:
+                result[f"{name}_rmse"] = 1e3 * float(self.squares[row] / count) ** 0.5
+                result[f"{name}_mae"] = 1e3 * float(self.absolutes[row] / count)
+        return result

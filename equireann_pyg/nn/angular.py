@@ -1,0 +1,157 @@
+r"""Angular parts :math:`Y(\mathbf r)` of the atomic orbitals: real spherical harmonics or Cartesian moments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def solid_harmonics(vec: Tensor, max_degree: int) -> Tensor:
+    r"""Real solid harmonics :math:`r^l Y_{lm}(\hat r)` for l = 0..L, orthonormal on the unit sphere.
+
+    Polynomials in x, y, z, so smooth everywhere. Order within each l: m = -l..l, without Condon-Shortley phase:
+    l = 1 is (y, z, x). :math:`\sum_m Y_{lm}^2 = (2l+1)/4\pi` on unit vectors. Recursion: Helgaker, Jorgensen,
+    Olsen, Molecular Electronic-Structure Theory, section 6.4.
+
+    Args:
+        vec: vectors ``[E, 3]``.
+        max_degree: L, inclusive.
+
+    Returns:
+        ``[E, (L+1)^2]``
+    """
+    x, y, z = vec.unbind(-1)
+    r2 = vec.square().sum(-1)
+    cosine, sine = [torch.ones_like(x)], [torch.zeros_like(x)]  # Re, Im of (x + iy)^m
+    for _ in range(max_degree):
+        cosine, sine = cosine + [x * cosine[-1] - y * sine[-1]], sine + [x * sine[-1] + y * cosine[-1]]
+    columns: dict[tuple[int, int], Tensor] = {}
+    for m in range(max_degree + 1):
+        legendre = _associated_legendre(m, max_degree, z, r2)
+        for degree, value in zip(range(m, max_degree + 1), legendre, strict=True):
+            norm = _normalisation(degree, m)
+            columns[degree, m] = norm * value * cosine[m]
+            if m:
+                columns[degree, -m] = norm * value * sine[m]
+    order = [(degree, m) for degree in range(max_degree + 1) for m in range(-degree, degree + 1)]
+    return torch.stack([columns[key] for key in order], dim=-1)  # -> [E, (L+1)^2]
+
+
+def _associated_legendre(m: int, max_degree: int, z: Tensor, r2: Tensor) -> list[Tensor]:
+    """Legendre functions without their (x^2 + y^2)^(m/2), made homogeneous, for l = m..max_degree."""
+    values = [torch.full_like(z, float(math.prod(range(1, 2 * m, 2))))]
+    if max_degree > m:
+        values.append((2 * m + 1) * z * values[0])
+    for degree in range(m + 2, max_degree + 1):
+        step = (2 * degree - 1) * z * values[-1] - (degree + m - 1) * r2 * values[-2]
+        values.append(step / (degree - m))
+    return values
+
+
+def _normalisation(degree: int, m: int) -> float:
+    ratio = math.factorial(degree - m) / math.factorial(degree + m)
+    return math.sqrt((2 if m else 1) * (2 * degree + 1) / (4 * math.pi) * ratio)
+
+
+def cartesian_moments(vec: Tensor, max_degree: int) -> Tensor:
+    r"""Monomials :math:`\sqrt{l!/(l_x! l_y! l_z!)}\, x^{l_x} y^{l_y} z^{l_z}` for l = 0..L.
+
+    The root of the multinomial weight makes the plain sum of squares over one l equal to the sum over all
+    :math:`3^l` components of the outer power of ``vec``, with (L+1)(L+2)(L+3)/6 components instead.
+
+    Args:
+        vec: vectors ``[E, 3]``.
+        max_degree: L, inclusive.
+
+    Returns:
+        ``[E, (L+1)(L+2)(L+3)/6]``
+    """
+    powers = [torch.ones_like(vec)]
+    for _ in range(max_degree):
+        powers.append(powers[-1] * vec)
+    columns = []
+    for lx, ly, lz in _monomials(max_degree):
+        weight = math.factorial(lx + ly + lz) / (math.factorial(lx) * math.factorial(ly) * math.factorial(lz))
+        columns.append(math.sqrt(weight) * powers[lx][..., 0] * powers[ly][..., 1] * powers[lz][..., 2])
+    return torch.stack(columns, dim=-1)
+
+
+def _monomials(max_degree: int) -> list[tuple[int, int, int]]:
+    return [
+        (lx, ly, degree - lx - ly)
+        for degree in range(max_degree + 1)
+        for lx in range(degree, -1, -1)
+        for ly in range(degree - lx, -1, -1)
+    ]
+
+
+class Angular(torch.nn.Module):
+    """Base class of angular parts: ``forward(vec [E, 3], r [E]) -> [E, lm]``, components grouped by l.
+
+    Args:
+        max_degree: L, inclusive.
+        unit: use the unit vector (default) or the raw vector in Angstrom, as REANN does.
+
+    Raises:
+        ValueError: if ``max_degree`` is negative.
+    """
+
+    def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
+        super().__init__()
+        if max_degree < 0:
+            raise ValueError(f"{type(self).__name__}: expected max_degree >= 0, got {max_degree}")
+        self.max_degree = max_degree
+        self.unit = unit
+
+    @property
+    def components(self) -> list[int]:
+        """Number of components of each l = 0..L."""
+        raise TypeError(f"{type(self).__name__} must define components")
+
+    def polynomials(self, vec: Tensor) -> Tensor:
+        """Homogeneous polynomials of ``vec [E, 3]`` -> ``[E, lm]``."""
+        raise TypeError(f"{type(self).__name__} must define polynomials(vec)")
+
+    def forward(self, vec: Tensor, r: Tensor) -> Tensor:
+        """Evaluate on edge vectors ``vec`` of length ``r``."""
+        return self.polynomials(vec / r.unsqueeze(-1) if self.unit else vec)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this module."""
+        return {"max_degree": self.max_degree, "unit": self.unit}
+
+    def extra_repr(self) -> str:
+        return f"max_degree={self.max_degree}, unit={self.unit}"
+
+
+class SphericalHarmonics(Angular):
+    """Module form of :func:`solid_harmonics`, rescaled so that :math:`\\sum_m Y_{lm}^2 = 2l + 1` on unit vectors.
+
+    The factor :math:`\\sqrt{4\\pi}` gives every component unit variance over the sphere.
+    """
+
+    @property
+    def components(self) -> list[int]:
+        """2l + 1 for each l."""
+        return [2 * degree + 1 for degree in range(self.max_degree + 1)]
+
+    def polynomials(self, vec: Tensor) -> Tensor:
+        """See :func:`solid_harmonics`."""
+        return math.sqrt(4 * math.pi) * solid_harmonics(vec, self.max_degree)
+
+
+class CartesianMoments(Angular):
+    """Module form of :func:`cartesian_moments` (EANN, REANN and the original EquiREANN code)."""
+
+    @property
+    def components(self) -> list[int]:
+        """(l+1)(l+2)/2 for each l."""
+        return [(degree + 1) * (degree + 2) // 2 for degree in range(self.max_degree + 1)]
+
+    def polynomials(self, vec: Tensor) -> Tensor:
+        """See :func:`cartesian_moments`."""
+        return cartesian_moments(vec, self.max_degree)

@@ -1,0 +1,100 @@
+"""Per-element networks: one residual MLP for each chemical element, evaluated together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+
+class ElementLinear(torch.nn.Module):
+    """One linear map per element, stored as one tensor so that absent elements get a zero gradient.
+
+    Args:
+        num_species: number of elements S.
+        in_channels: input width.
+        out_channels: output width.
+
+    Shapes:
+        - input: S tensors ``[N_s, in_channels]``, the rows of each element
+        - output: S tensors ``[N_s, out_channels]``
+    """
+
+    def __init__(self, num_species: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(num_species, in_channels, out_channels))
+        self.bias = torch.nn.Parameter(torch.empty(num_species, 1, out_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self, gain: float = 1.0) -> None:
+        """Normal weights of variance gain^2 / in_channels, zero bias."""
+        torch.nn.init.normal_(self.weight, std=gain * self.weight.size(1) ** -0.5)
+        torch.nn.init.zeros_(self.bias)
+
+    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Apply each element's map to its rows."""
+        return [torch.addmm(b, x, w) for x, w, b in zip(rows, self.weight, self.bias, strict=True)]
+
+    def extra_repr(self) -> str:
+        num_species, in_channels, out_channels = self.weight.shape
+        return f"{in_channels}, {out_channels}, num_species={num_species}"
+
+
+class ElementMLP(torch.nn.Module):
+    r"""Residual multilayer perceptron with separate weights for each element.
+
+    .. math:: h = W_1 x,\quad h \leftarrow h + W_p\,\sigma(\cdots W_2\,\sigma(h)),\quad y = W_{out}\,\sigma(h)
+
+    with SiLU activations. The last map of the residual block and the output map start at zero, so the block is the
+    identity and the output vanishes at the start (as in REANN).
+
+    Args:
+        num_species: number of elements.
+        in_channels: input width.
+        hidden_channels: widths h1..hp of the hidden layers; the residual block leads h1 -> h2 ... -> hp -> h1.
+        out_channels: output width.
+
+    Shapes:
+        - input: ``x [N, in_channels]``, ``species [N]`` element index
+        - output: ``[N, out_channels]``
+
+    Raises:
+        ValueError: if ``hidden_channels`` is empty.
+    """
+
+    def __init__(
+        self, num_species: int, in_channels: int, hidden_channels: Sequence[int], out_channels: int
+    ) -> None:
+        super().__init__()
+        if not hidden_channels:
+            raise ValueError("hidden_channels is empty: give at least one width, for example [64, 64]")
+        first, widths = hidden_channels[0], [*hidden_channels, hidden_channels[0]]
+        self.num_species = num_species
+        self.embed = ElementLinear(num_species, in_channels, first)
+        self.block = torch.nn.ModuleList(
+            ElementLinear(num_species, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.out = ElementLinear(num_species, first, out_channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Variance-preserving weights; identity block and zero output."""
+        self.embed.reset_parameters()
+        for layer in self.block:
+            layer.reset_parameters(gain=math.sqrt(2.8))  # SiLU of a unit normal has a mean square of 0.36
+        self.block[-1].reset_parameters(gain=0.0)
+        self.out.reset_parameters(gain=0.0)
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Evaluate every atom with the network of its element."""
+        order = torch.argsort(species, stable=True)
+        counts = torch.bincount(species, minlength=self.num_species).tolist()
+        h = self.embed(x.index_select(0, order).split(counts))
+        g = h
+        for layer in self.block:
+            g = layer([silu(rows) for rows in g])
+        y = self.out([silu(a + b) for a, b in zip(h, g, strict=True)])
+        return torch.cat(y).index_select(0, torch.argsort(order))

@@ -1,0 +1,86 @@
+r"""Radial functions :math:`G_n(r; z_i, z_j)` of the atomic orbitals."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+class GaussianRadial(torch.nn.Module):
+    r"""Gaussian orbitals :math:`G_n(r) = \exp[-a_n (r - s_n)^2]` with trainable centres and exponents.
+
+    One set of functions per row of a table; subclasses say which row an edge uses. The exponents are kept
+    positive by a softplus, so an orbital can never grow with distance.
+
+    Source: Zhang, Xia, Jiang, Phys. Rev. Lett. 2021, 127, 156002 (REANN), eq. 2.
+
+    Args:
+        num_radial: number of radial functions n.
+        num_species: number of elements.
+        cutoff: cutoff in Angstrom; centres start evenly spread over it.
+        num_rows: number of rows of the table.
+
+    Shapes:
+        - input: ``r [E]`` in Angstrom, ``species_j [E]``, ``species_i [E]`` (element index of neighbour, centre)
+        - output: ``[E, n]``
+    """
+
+    def __init__(self, num_radial: int, num_species: int, cutoff: float, num_rows: int) -> None:
+        super().__init__()
+        self.num_radial = num_radial
+        self.num_species = num_species
+        self.cutoff = cutoff
+        self.centre = torch.nn.Parameter(torch.empty(num_rows, num_radial))  # Angstrom
+        self.raw_exponent = torch.nn.Parameter(torch.empty(num_rows, num_radial))  # softplus -> 1/Angstrom^2
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Spread the centres over [0, cutoff]; widths such that neighbouring functions overlap."""
+        with torch.no_grad():
+            spacing = self.cutoff / self.num_radial
+            grid = (torch.arange(self.num_radial) + 0.5) * spacing
+            self.centre.copy_(grid + 0.25 * spacing * (2 * torch.rand_like(self.centre) - 1))
+            self.set_exponents(torch.full_like(self.centre, 0.5 / spacing**2))
+
+    @torch.no_grad()
+    def set_exponents(self, exponents: Tensor) -> None:
+        """Set :math:`a_n` in 1/Angstrom^2, broadcast over the rows."""
+        exponents = exponents.expand_as(self.raw_exponent)
+        self.raw_exponent.copy_(exponents + torch.log(-torch.expm1(-exponents)))  # inverse softplus
+
+    def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
+        """Table row of every edge, ``[E]``."""
+        raise TypeError(f"{type(self).__name__} must define row(species_j, species_i)")
+
+    def forward(self, r: Tensor, species_j: Tensor, species_i: Tensor) -> Tensor:
+        """Evaluate all functions on all edges."""
+        row = self.row(species_j, species_i)
+        centre = self.centre.index_select(0, row)  # -> [E, n]
+        exponent = softplus(self.raw_exponent).index_select(0, row)  # -> [E, n]
+        return torch.exp(-exponent * (r.unsqueeze(-1) - centre).square())  # -> [E, n]
+
+    def extra_repr(self) -> str:
+        return f"{self.num_radial}, num_species={self.num_species}, cutoff={self.cutoff}"
+
+
+class ElementGaussians(GaussianRadial):
+    """Radial functions that depend on the element of the neighbour only (REANN)."""
+
+    def __init__(self, num_radial: int, num_species: int, cutoff: float) -> None:
+        super().__init__(num_radial, num_species, cutoff, num_rows=num_species)
+
+    def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
+        """See :meth:`GaussianRadial.row`."""
+        return species_j
+
+
+class PairGaussians(GaussianRadial):
+    """Radial functions that depend on the elements of neighbour and centre."""
+
+    def __init__(self, num_radial: int, num_species: int, cutoff: float) -> None:
+        super().__init__(num_radial, num_species, cutoff, num_rows=num_species**2)
+
+    def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
+        """See :meth:`GaussianRadial.row`."""
+        return species_i * self.num_species + species_j

@@ -1,0 +1,58 @@
+"""Standardised features: zero mean and unit variance per element, from the statistics of a training set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class ElementStandardize(torch.nn.Module):
+    r"""Shift and scale the features of each element, :math:`y = (x - \mu_s) / \sigma_s`.
+
+    The statistics are buffers: part of a checkpoint, not trained. They are the identity until :meth:`fit`.
+
+    Args:
+        num_species: number of elements.
+        num_features: number of features k.
+
+    Shapes:
+        - input: ``x [N, k]``, ``species [N]`` element index
+        - output: ``[N, k]``
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, num_species: int, num_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_species, num_features))
+        self.register_buffer("scale", torch.ones(num_species, num_features))
+
+    def reset_parameters(self) -> None:
+        """Back to the identity."""
+        self.mean.zero_()
+        self.scale.fill_(1.0)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, species: Tensor, floor: float = 1e-3) -> None:
+        """Take mean and standard deviation of ``x [N, k]`` for every element that occurs.
+
+        Args:
+            x: features.
+            species: element index of each row.
+            floor: smallest standard deviation relative to the mean size of a feature, so that rounding noise of
+                a constant feature is never blown up.
+        """
+        for s in species.unique().tolist():
+            rows = x[species == s].double()  # -> [N_s, k]
+            mean, size = rows.mean(0), rows.square().mean(0).sqrt()
+            deviation = (rows - mean).square().mean(0).sqrt()
+            self.mean[s] = mean.to(self.mean.dtype)
+            self.scale[s] = torch.maximum(deviation, floor * size + 1e-12).to(self.scale.dtype)
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Standardise."""
+        return (x - self.mean.index_select(0, species)) / self.scale.index_select(0, species)
+
+    def extra_repr(self) -> str:
+        return f"num_species={self.mean.size(0)}, num_features={self.mean.size(1)}"

@@ -1,0 +1,159 @@
+r"""From atomic energies to energy, forces and stress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from equireann_pyg.elements import SYMBOLS, atomic_number, describe
+from equireann_pyg.graph import edge_vectors
+
+
+class AtomicEnergyModel(Protocol):
+    """What :class:`Potential` asks of a model; any :class:`torch.nn.Module` with these members will do."""
+
+    cutoff: float
+    elements: list[int]
+
+    def __call__(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+        """Atomic energies ``[N]`` from atomic numbers ``[N]``, edges ``[2, E]`` and vectors r_j - r_i ``[E, 3]``."""
+        ...
+
+
+class Potential(torch.nn.Module):
+    r"""Energy, forces and stress of any model of atomic energies.
+
+    .. math::
+        E = \sum_i [ E^0_{z_i} + s\, \epsilon_i ], \qquad
+        F_i = \sum_j \Bigl( \frac{\partial E}{\partial \mathbf r_{ij}} - \frac{\partial E}{\partial \mathbf r_{ji}} \Bigr), \qquad
+        \sigma = \frac 1 V \sum_{ij} \mathbf r_{ij} \otimes \frac{\partial E}{\partial \mathbf r_{ij}}
+
+    with :math:`\mathbf r_{ij} = \mathbf r_j - \mathbf r_i`: positions and strain act through the edge vectors alone, so
+    one derivative serves forces and stress. Reference energies and the sum over atoms are float64 throughout.
+
+    Args:
+        model: a module that fulfils :class:`AtomicEnergyModel`.
+
+    Raises:
+        TypeError: if ``model`` lacks ``cutoff`` or ``elements``.
+    """
+
+    reference_energies: Tensor
+    scale: Tensor
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        for name in ("cutoff", "elements"):
+            if not hasattr(model, name):
+                raise TypeError(
+                    f"{type(model).__name__} has no `{name}`: a model for Potential needs `cutoff` (Angstrom), "
+                    "`elements` (atomic numbers) and forward(z, edge_index, edge_vec) -> [N]"
+                )
+        self.model = model
+        self.register_buffer("reference_energies", torch.zeros(len(SYMBOLS), dtype=torch.float64))  # eV
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff of the model in Angstrom."""
+        return float(self.model.cutoff)
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers the model knows."""
+        return list(self.model.elements)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the model's arithmetic."""
+        return next(self.model.parameters()).dtype
+
+    def set_references(self, energies: Mapping[int | str, float], scale: float = 1.0) -> None:
+        """Set reference energies (eV per atom of each element) and the energy scale (eV).
+
+        Raises:
+            ValueError: if an element of the model has no reference or a value is not finite.
+        """
+        table = {atomic_number(element): float(value) for element, value in energies.items()}
+        missing = set(self.elements) - set(table)
+        if missing:
+            raise ValueError(f"reference energies lack {describe(missing)}: give one for every element")
+        values = torch.tensor([table[number] for number in self.elements], dtype=torch.float64)
+        if not (torch.isfinite(values).all() and 0 < scale < float("inf")):
+            raise ValueError(f"reference energies and scale must be finite, scale positive; got {table}, {scale}")
+        self.reference_energies.zero_()
+        self.reference_energies[self.elements] = values.to(self.reference_energies.device)
+        self.scale.fill_(scale)
+
+    def forward(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
+        """Evaluate a graph or a batch of graphs; the input is left untouched.
+
+        In training mode the outputs carry a graph for the force loss, in evaluation mode they are detached.
+
+        Args:
+            data: graph with the fields of :mod:`equireann_pyg.graph`.
+            forces: compute forces.
+            stress: compute stress; by default when every graph has a cell with a volume.
+
+        Returns:
+            ``energy [G]`` in eV, ``atomic_energy [N]`` in eV, ``forces [N, 3]`` in eV/Angstrom and ``stress [G, 3, 3]`` in
+            eV/Angstrom^3 (ASE's sign: positive under tension), all float64.
+
+        Raises:
+            ValueError: for elements the model does not know, a graph with too short a cutoff, or stress asked for
+                without a cell.
+        """
+        self._check_cutoff(data)
+        volume = torch.linalg.det(data.cell).abs()  # -> [G]
+        if stress is None:
+            stress = bool((volume > 0).all())
+        elif stress and not bool((volume > 0).all()):
+            raise ValueError("stress: the graph has no cell volume; set a cell or leave out stress")
+        differentiate = forces or stress
+        with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
+            edge_vec = edge_vectors(data)  # -> [E, 3]
+            if differentiate and not edge_vec.requires_grad:
+                edge_vec.requires_grad_()
+            output = self._energies(data, edge_vec)
+            if differentiate:
+                output |= self._derivatives(data, edge_vec, output["energy"], volume, forces, stress)
+        return output if self.training else {key: value.detach() for key, value in output.items()}
+
+    def _energies(self, data: Data, edge_vec: Tensor) -> dict[str, Tensor]:
+        model_energy = self.model(data.z, data.edge_index, edge_vec.to(self.dtype))
+        atomic = self.scale * model_energy.double() + self.reference_energies[data.z]  # -> [N]
+        batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
+        return {"energy": scatter(atomic, batch, dim_size=data.cell.size(0)), "atomic_energy": atomic}
+
+    def _derivatives(
+        self, data: Data, edge_vec: Tensor, energy: Tensor, volume: Tensor, forces: bool, stress: bool
+    ) -> dict[str, Tensor]:
+        (gradient,) = torch.autograd.grad(
+            energy.sum(), edge_vec, create_graph=self.training, materialize_grads=True
+        )  # -> [E, 3]
+        source, target = data.edge_index
+        num_nodes = data.z.numel()
+        output = {}
+        if forces:
+            output["forces"] = scatter(gradient, target, dim_size=num_nodes) - scatter(
+                gradient, source, dim_size=num_nodes
+            )  # -> [N, 3]
+        if stress:
+            batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
+            virial = edge_vec.unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
+            virial = scatter(virial, batch[target], dim_size=volume.numel()) / volume.view(-1, 1, 1)
+            output["stress"] = 0.5 * (virial + virial.transpose(1, 2))  # -> [G, 3, 3]
+        return output
+
+    def _check_cutoff(self, data: Data) -> None:
+        built = data.get("cutoff") if hasattr(data, "get") else None
+        if built is not None and bool((built < self.cutoff - 1e-6).any()):
+            raise ValueError(
+                f"cutoff mismatch: the graph was built with {float(built.min()):g} Angstrom, the model needs "
+                f"{self.cutoff:g}; build it with from_ase(atoms, cutoff={self.cutoff:g})"
+            )

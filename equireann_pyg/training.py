@@ -1,0 +1,185 @@
+"""Training task: any model of atomic energies, trained on energies, forces and stress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning
+import torch
+import torch.distributed
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch_geometric.data import Batch
+
+from equireann_pyg.checkpoint import FORMAT, VERSION, recipe
+from equireann_pyg.data import check_elements
+from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.metrics import PotentialErrors
+from equireann_pyg.potential import Potential
+from equireann_pyg.preparation import prepare_potential
+
+Schedule = Callable[[torch.optim.Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    """Default optimiser: AdamW with AMSGrad, no weight decay."""
+    return torch.optim.AdamW(parameters, lr=5e-3, weight_decay=0.0, amsgrad=True)
+
+
+class PotentialTask(lightning.LightningModule):
+    """Trains a :class:`~equireann_pyg.Potential`; its checkpoints are read by ``load_potential``.
+
+    Before the first epoch the potential takes references, scale and statistics from the training set. The validation loss
+    always uses the final weights of the loss, so that it can be compared between epochs.
+
+    Args:
+        model: model of atomic energies (see :class:`~equireann_pyg.potential.AtomicEnergyModel`).
+        loss: training loss.
+        optimizer: makes the optimiser from the parameters.
+        lr_scheduler: makes the learning-rate schedule from the optimiser; None keeps the rate.
+        lr_interval: whether the schedule steps after each epoch or after each step.
+        warmup_steps: steps over which the learning rate rises linearly from zero.
+
+    Raises:
+        ValueError: at the start of a run, if the data have elements the model does not know.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: EnergyForcesStressLoss | None = None,
+        optimizer: OptimizerCallable = adamw,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["epoch", "step"] = "epoch",
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        self.potential = Potential(model)
+        self.loss = EnergyForcesStressLoss() if loss is None else loss
+        self.make_optimizer = optimizer
+        self.make_schedule = lr_scheduler
+        self.lr_interval = lr_interval
+        self.warmup_steps = warmup_steps
+        self.errors = torch.nn.ModuleDict({name: PotentialErrors() for name in ("training", "val", "test")})
+        self.val_sums: list[tuple[Tensor, Tensor]] = []
+
+    def setup(self, stage: str) -> None:
+        """Check the data, and prepare the potential for a fresh run."""
+        datasets = getattr(getattr(self.trainer, "datamodule", None), "datasets", {})
+        for name, dataset in datasets.items():
+            check_elements(dataset, self.potential.elements, name)
+        if stage == "fit" and self.trainer.ckpt_path is None and "train" in datasets:
+            prepare_potential(self.potential, datasets["train"])
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and schedule; a plateau schedule watches ``val/loss``."""
+        optimizer = self.make_optimizer(self.potential.parameters())
+        if self.make_schedule is None:
+            return optimizer
+        schedule = self.make_schedule(optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.lr_interval, "monitor": "val/loss"},
+        }
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """One step, with the learning rate of the schedule damped during warm-up."""
+        rates = [group["lr"] for group in optimizer.param_groups]
+        factor = min(1.0, (self.trainer.global_step + 1) / max(1, self.warmup_steps))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor
+        optimizer.step(closure=optimizer_closure)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Energy, forces and, if every graph has a cell, stress."""
+        return self.potential(batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        output = self.potential(batch)
+        sums, counts = self.loss(output, batch, self.potential.scale)
+        self.errors["training"].update(output, batch)
+        weights = self.loss.current(self.current_epoch, self._lr_fraction())
+        loss = self._weighted(weights, sums / self._labels_per_process(counts))
+        self.log("train/loss", loss.detach(), batch_size=batch.num_graphs)
+        return loss
+
+    def _labels_per_process(self, counts: Tensor) -> Tensor:
+        """Mean number of labels over the processes, so that averaged gradients are those of the joint batch."""
+        mean = counts.double()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(mean)
+            mean = mean / self.trainer.world_size
+        return mean.clamp(min=1.0 / self.trainer.world_size)
+
+    def _lr_fraction(self) -> float:
+        group = self.trainer.optimizers[0].param_groups[0]
+        return float(group["lr"] / group.get("initial_lr", group["lr"]))
+
+    @staticmethod
+    def _weighted(weights: dict[str, float], means: Tensor) -> Tensor:
+        return (means * means.new_tensor([weights[name] for name in ("energy", "forces", "stress")])).sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the sums of the epoch."""
+        output = self.potential(batch)
+        self.val_sums.append(self.loss(output, batch, self.potential.scale))
+        self.errors["val"].update(output, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the sums of the test."""
+        self.errors["test"].update(self.potential(batch), batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Tensor]]:
+        """Predictions of each graph of the batch."""
+        output = self.potential(batch)
+        sizes = batch.ptr.diff().tolist()
+        split = {key: output[key].split(sizes) for key in ("forces", "atomic_energy")}
+        return [
+            {key: value[index] for key, value in split.items()}
+            | {key: output[key][index] for key in ("energy", "stress") if key in output}
+            for index in range(batch.num_graphs)
+        ]
+
+    def on_train_epoch_end(self) -> None:
+        """Report the training errors of the epoch."""
+        self._report("training", "train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Report the validation errors, and the loss with its final weights."""
+        sums = torch.stack([torch.stack([s, c.double()]) for s, c in self.val_sums]).sum(0)  # -> [2, 3]
+        self.val_sums.clear()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        loss = self._weighted(self.loss.final(), sums[0] / sums[1].clamp(min=1))
+        self.log("val/loss", loss, rank_zero_only=False)
+        self._report("val", "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Report the test errors."""
+        self._report("test", "test")
+
+    def _report(self, meter: str, prefix: str) -> None:
+        values = self.errors[meter].compute()
+        self.errors[meter].reset()
+        self.log_dict({f"{prefix}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+        if prefix == "val":
+            short = {"E meV/atom": "energy_per_atom_rmse", "F meV/A": "forces_rmse"}
+            shown = {label: values[name] for label, name in short.items() if name in values}
+            self.log_dict(shown, prog_bar=True, logger=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the potential in the format of ``load_potential``, with the averaged weights where weights are averaged."""
+        prefix = "potential."
+        weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+        checkpoint["potential"] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "recipe": recipe(self.potential.model),
+            "dtype": str(self.potential.dtype).removeprefix("torch."),
+            "state_dict": weights,
+        }
