@@ -50,7 +50,7 @@ def main(args: ArgsType = None) -> int:
             PotentialCLI(
                 PotentialTask,
                 AtomsDataModule,
-                args=words,
+                args=args,
                 trainer_defaults={"inference_mode": False, "use_distributed_sampler": False},
                 auto_configure_optimizers=False,
                 save_config_kwargs={"overwrite": True},

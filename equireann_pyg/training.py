@@ -62,7 +62,7 @@ class PotentialTask(lightning.LightningModule):
         self.make_schedule = lr_scheduler
         self.lr_interval = lr_interval
         self.warmup_steps = warmup_steps
-        self.errors = torch.nn.ModuleDict({name: PotentialErrors() for name in ("training", "val", "test")})
+        self.errors = torch.nn.ModuleDict({name: PotentialErrors() for name in ("fit", "val", "test")})
         self.val_sums: list[tuple[Tensor, Tensor]] = []
 
     def setup(self, stage: str) -> None:
@@ -102,7 +102,7 @@ class PotentialTask(lightning.LightningModule):
         """Loss of a batch."""
         output = self.potential(batch)
         sums, counts = self.loss(output, batch, self.potential.scale)
-        self.errors["training"].update(output, batch)
+        self.errors["fit"].update(output, batch)
         weights = self.loss.current(self.current_epoch, self._lr_fraction())
         loss = self._weighted(weights, sums / self._labels_per_process(counts))
         self.log("train/loss", loss.detach(), batch_size=batch.num_graphs)
@@ -147,7 +147,7 @@ class PotentialTask(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Report the training errors of the epoch."""
-        self._report("training", "train")
+        self._report("fit", "train")
 
     def on_validation_epoch_end(self) -> None:
         """Report the validation errors, and the loss with its final weights."""

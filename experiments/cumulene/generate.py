@@ -33,7 +33,7 @@ XC, BASIS, GRID = "b3lyp", "def2-svp", 2
 SEED, TEMPERATURE, FLOOR = 20241226, 300.0, 200.0  # -, K, 1/cm
 RANGE, STEP = 60.0, 5.0  # degrees: sampled torsion about the equilibrium; spacing of the scans
 BLIND = 3.0  # Angstrom: no atom may have H of both ends this close
-FRAMES = {4: 170, 5: 160, 6: 150, 7: 140, 8: 130, 9: 110}
+FRAMES = {4: 190, 5: 170, 6: 150, 7: 125, 8: 95, 9: 75}
 
 
 def mean_field(symbols: list[str], positions: Array) -> Any:
@@ -104,7 +104,7 @@ def thermal_frame(n: int, index: int, out: Path) -> None:
     chain = np.load(out / f"chain_{n}.npz")
     symbols, _ = start_geometry(n)
     positions, deviation, turn = sample(n, index, chain)
-    energy, forces, _ = energy_and_forces(symbols, positions, chain["density"])
+    energy, forces, _ = energy_and_forces(symbols, positions, None)
     write(
         out / f"thermal_{n}_{index:04d}.npz",
         positions=positions @ turn.T,
