@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class EquiREANNCalculator(Calculator):
         ValueError: if the structure has elements the potential does not know, or for a negative skin.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class EquiREANNCalculator(Calculator):
     ) -> None:
         """Evaluate the potential (called by ASE)."""
         super().calculate(atoms, properties, system_changes)
-        graph = self._updated_graph(self.atoms)
+        graph = self._updated_graph(self.atoms)  # type: ignore[arg-type]
         output = {key: value.cpu().numpy() for key, value in self.potential(graph).items()}
         self.results = {
             "energy": float(output["energy"][0]),

@@ -65,7 +65,7 @@ def _opened(path: Path) -> str | io.StringIO:
     return str(path)
 
 
-def _format(path: Path) -> dict[str, str]:
+def _format(path: Path) -> dict[str, Any]:
     stem = path.name.removesuffix(".xz").removesuffix(".gz").removesuffix(".bz2")
     if stem.endswith((".xyz", ".extxyz")):
         return {"format": "extxyz"}

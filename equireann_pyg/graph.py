@@ -104,7 +104,9 @@ def radius_graph(
 def _check_cell(cell: Tensor, pbc: Tensor) -> None:
     vectors = cell[pbc].double()  # -> [P, 3]
     if float(torch.linalg.det(vectors @ vectors.T)) < 1e-12:
-        raise ValueError(f"pbc is {pbc.tolist()} but the cell {cell.tolist()} has no volume there: set the cell or pbc=False")
+        raise ValueError(
+            f"pbc is {pbc.tolist()} but the cell {cell.tolist()} has no volume there: set the cell or pbc=False"
+        )
 
 
 def _sorted(edge_index: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

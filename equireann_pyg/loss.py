@@ -65,7 +65,10 @@ def residuals(output: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
         ``energy [G]`` in eV per atom, ``forces [N, 3]`` in eV/Angstrom and, if predicted, ``stress [G, 3, 3]`` in
         eV/Angstrom^3.
     """
-    errors = {"energy": (output["energy"] - data.energy) / atoms_per_graph(data), "forces": output["forces"] - data.forces}
+    errors = {
+        "energy": (output["energy"] - data.energy) / atoms_per_graph(data),
+        "forces": output["forces"] - data.forces,
+    }
     if "stress" in output:
         errors["stress"] = output["stress"] - data.stress
     return errors
@@ -107,7 +110,8 @@ class EnergyForcesStressLoss(torch.nn.Module):
     def final(self) -> dict[str, float]:
         """Weights at the end of all schedules."""
         return {
-            name: weight.final if isinstance(weight, WeightSchedule) else weight for name, weight in self.weights.items()
+            name: weight.final if isinstance(weight, WeightSchedule) else weight
+            for name, weight in self.weights.items()
         }
 
     def forward(self, output: dict[str, Tensor], data: Data, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -83,6 +83,7 @@ class EquiREANN(torch.nn.Module):
         self.elements = atomic_numbers(elements)
         self.cutoff = float(cutoff)
         self.num_iterations = num_iterations
+        self.num_density = num_density
         self.hidden_channels = list(hidden_channels)
         self.share_contraction = share_contraction
         self.angular = SphericalHarmonics() if angular is None else angular
@@ -115,7 +116,7 @@ class EquiREANN(torch.nn.Module):
             "angular": self.angular,
             "envelope": self.envelope,
             "num_radial": self.radial.num_radial,
-            "num_density": self.densities[0].weight.size(2),
+            "num_density": self.num_density,
             "num_iterations": self.num_iterations,
             "hidden_channels": self.hidden_channels,
             "pair_radial": isinstance(self.radial, PairGaussians),
@@ -125,7 +126,7 @@ class EquiREANN(torch.nn.Module):
     def reset_parameters(self) -> None:
         """Draw new parameters and forget the statistics."""
         for part in (self.radial, *self.densities, *self.scalings, *self.updates, self.readout):
-            part.reset_parameters()
+            part.reset_parameters()  # type: ignore[operator]
         torch.nn.init.normal_(self.coefficient, std=self.coefficient.size(1) ** -0.5)
 
     def species(self, z: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ class EquiREANN(torch.nn.Module):
         Raises:
             ValueError: if an atom's element is not one of ``elements``.
         """
-        species = self._species[z]
+        species = self._species[z]  # type: ignore[index]
         if species.numel() and int(species.min()) < 0:
             unknown = describe(set(z[species < 0].tolist()))
             known = describe(self.elements)
@@ -189,7 +190,7 @@ class EquiREANN(torch.nn.Module):
         rms = self.coefficient.square().mean().sqrt()
         self.coefficient.div_(rms * per_atom.clamp(min=1.0))
         for scaling, (_, density) in zip(self.scalings, self.iterate(z, edge_index, edge_vec), strict=True):
-            scaling.fit(density, self.species(z))
+            scaling.fit(density, self.species(z))  # type: ignore[operator]
 
 
 class REANN(EquiREANN):
@@ -221,9 +222,7 @@ class EANN(REANN):
         hidden_channels: Sequence[int] = (64, 64),
         pair_radial: bool = True,
     ) -> None:
-        super().__init__(
-            elements, cutoff, angular, envelope, num_radial, num_density, 0, hidden_channels, pair_radial
-        )
+        super().__init__(elements, cutoff, angular, envelope, num_radial, num_density, 0, hidden_channels, pair_radial)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class Potential(torch.nn.Module):
 
     .. math::
         E = \sum_i [ E^0_{z_i} + s\, \epsilon_i ], \qquad
-        F_i = \sum_j \Bigl( \frac{\partial E}{\partial \mathbf r_{ij}} - \frac{\partial E}{\partial \mathbf r_{ji}} \Bigr), \qquad
+        F_i = \sum_j \Bigl( \frac{\partial E}{\partial \mathbf r_{ij}}
+            - \frac{\partial E}{\partial \mathbf r_{ji}} \Bigr), \qquad
         \sigma = \frac 1 V \sum_{ij} \mathbf r_{ij} \otimes \frac{\partial E}{\partial \mathbf r_{ij}}
 
     with :math:`\mathbf r_{ij} = \mathbf r_j - \mathbf r_i`: positions and strain act through the edge vectors alone, so
@@ -61,19 +62,19 @@ class Potential(torch.nn.Module):
     @property
     def cutoff(self) -> float:
         """Cutoff of the model in Angstrom."""
-        return float(self.model.cutoff)
+        return float(self.model.cutoff)  # type: ignore[arg-type]
 
     @property
     def elements(self) -> list[int]:
         """Atomic numbers the model knows."""
-        return list(self.model.elements)
+        return list(self.model.elements)  # type: ignore[arg-type]
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the model's arithmetic."""
         return next(self.model.parameters()).dtype
 
-    def set_references(self, energies: Mapping[int | str, float], scale: float = 1.0) -> None:
+    def set_references(self, energies: Mapping[int, float] | Mapping[str, float], scale: float = 1.0) -> None:
         """Set reference energies (eV per atom of each element) and the energy scale (eV).
 
         Raises:

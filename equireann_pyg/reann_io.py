@@ -1,7 +1,8 @@
 """REANN's ``configuration`` text format for ASE: ``ase.io.read(path, ":", format="reann-configuration")``.
 
 A block is a title, three lattice vectors, ``pbc a b c``, one line ``Symbol mass x y z [fx fy fz]`` per atom, and
-``abprop:`` with 1 (energy, eV), 3 (dipole, e Angstrom) or 9 (polarizability) numbers. Registered with ASE by an entry point.
+``abprop:`` with 1 (energy, eV), 3 (dipole, e Angstrom) or 9 (polarizability) numbers.
+Registered with ASE by an entry point.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def _frame(block: Sequence[tuple[int, list[str]]]) -> Atoms:
         cell = [[float(word) for word in words[:3]] for _, words in block[1:4]]
         number, pbc = block[4][0], [int(word) != 0 for word in block[4][1][1:4]]
         symbols, masses, rows = [], [], []
-        for number, words in block[5:-1]:
+        for line, words in block[5:-1]:
+            number = line
             symbols.append(words[0])
             masses.append(float(words[1]))
             rows.append([float(word) for word in words[2:8]])

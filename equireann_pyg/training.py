@@ -62,7 +62,7 @@ class PotentialTask(lightning.LightningModule):
         self.make_schedule = lr_scheduler
         self.lr_interval = lr_interval
         self.warmup_steps = warmup_steps
-        self.errors = torch.nn.ModuleDict({name: PotentialErrors() for name in ("fit", "val", "test")})
+        self.fit_errors, self.val_errors, self.test_errors = PotentialErrors(), PotentialErrors(), PotentialErrors()
         self.val_sums: list[tuple[Tensor, Tensor]] = []
 
     def setup(self, stage: str) -> None:
@@ -102,7 +102,7 @@ class PotentialTask(lightning.LightningModule):
         """Loss of a batch."""
         output = self.potential(batch)
         sums, counts = self.loss(output, batch, self.potential.scale)
-        self.errors["fit"].update(output, batch)
+        self.fit_errors.update(output, batch)
         weights = self.loss.current(self.current_epoch, self._lr_fraction())
         loss = self._weighted(weights, sums / self._labels_per_process(counts))
         self.log("train/loss", loss.detach(), batch_size=batch.num_graphs)
@@ -128,11 +128,11 @@ class PotentialTask(lightning.LightningModule):
         """Add a batch to the sums of the epoch."""
         output = self.potential(batch)
         self.val_sums.append(self.loss(output, batch, self.potential.scale))
-        self.errors["val"].update(output, batch)
+        self.val_errors.update(output, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the sums of the test."""
-        self.errors["test"].update(self.potential(batch), batch)
+        self.test_errors.update(self.potential(batch), batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Tensor]]:
         """Predictions of each graph of the batch."""
@@ -147,7 +147,7 @@ class PotentialTask(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Report the training errors of the epoch."""
-        self._report("fit", "train")
+        self._report(self.fit_errors, "train")
 
     def on_validation_epoch_end(self) -> None:
         """Report the validation errors, and the loss with its final weights."""
@@ -157,15 +157,15 @@ class PotentialTask(lightning.LightningModule):
             torch.distributed.all_reduce(sums)
         loss = self._weighted(self.loss.final(), sums[0] / sums[1].clamp(min=1))
         self.log("val/loss", loss, rank_zero_only=False)
-        self._report("val", "val")
+        self._report(self.val_errors, "val")
 
     def on_test_epoch_end(self) -> None:
         """Report the test errors."""
-        self._report("test", "test")
+        self._report(self.test_errors, "test")
 
-    def _report(self, meter: str, prefix: str) -> None:
-        values = self.errors[meter].compute()
-        self.errors[meter].reset()
+    def _report(self, errors: PotentialErrors, prefix: str) -> None:
+        values = errors.compute()
+        errors.reset()
         self.log_dict({f"{prefix}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
         if prefix == "val":
             short = {"E meV/atom": "energy_per_atom_rmse", "F meV/A": "forces_rmse"}
@@ -175,7 +175,9 @@ class PotentialTask(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the potential in the format of ``load_potential``, with the averaged weights where weights are averaged."""
         prefix = "potential."
-        weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+        weights = {
+            key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+        }
         checkpoint["potential"] = {
             "format": FORMAT,
             "version": VERSION,

@@ -2,8 +2,8 @@
 
     python -m experiments.quickstart [--epochs 60] [--out quickstart]
 
-Trains both models on the cumulene set of the package (density-functional theory, C4H4 to C9H4) with a cutoff of 3 Angstrom,
-so short that no atom sees the hydrogen of both ends; prints a table of errors and writes pictures.
+Trains both models on the cumulene set of the package (density-functional theory, C4H4 to C9H4) with a cutoff of
+3 Angstrom, so short that no atom sees the hydrogen of both ends; prints a table of errors and writes pictures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
 
-from equireann_pyg import EquiREANN, Potential, REANN, plots, save_potential
+from equireann_pyg import REANN, EquiREANN, Potential, plots, save_potential
 from equireann_pyg.callbacks import ExponentialMovingAverage
 from equireann_pyg.data import AtomsDataModule, AtomsDataset, read_frames
 from equireann_pyg.datasets import cumulene
@@ -134,7 +134,9 @@ def report(potentials: dict[str, Potential], seconds: dict[str, float], out: Pat
     chain = np.array([atoms.info["n_carbons"] for atoms in frames])
     reference = np.array([float(data.energy) for data in scan])
     scans = {name: energies(potential, scan) for name, potential in potentials.items()}
-    table = Table(title=f"Cumulenes, cutoff {CUTOFF:g} Å: RMSE", caption=f"{len(test)} test frames, {len(scan)} scan points")
+    table = Table(
+        title=f"Cumulenes, cutoff {CUTOFF:g} Å: RMSE", caption=f"{len(test)} test frames, {len(scan)} scan points"
+    )
     for heading in ("model", "energy\nmeV/atom", "forces\nmeV/Å", "torsion scan\nmeV", "training\ns"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for name, potential in potentials.items():

@@ -27,7 +27,9 @@ def solid_harmonics(vec: Tensor, max_degree: int) -> Tensor:
     r2 = vec.square().sum(-1)
     cosine, sine = [torch.ones_like(x)], [torch.zeros_like(x)]  # Re, Im of (x + iy)^m
     for _ in range(max_degree):
-        cosine, sine = cosine + [x * cosine[-1] - y * sine[-1]], sine + [x * sine[-1] + y * cosine[-1]]
+        next_cosine = x * cosine[-1] - y * sine[-1]
+        sine.append(x * sine[-1] + y * cosine[-1])
+        cosine.append(next_cosine)
     columns: dict[tuple[int, int], Tensor] = {}
     for m in range(max_degree + 1):
         legendre = _associated_legendre(m, max_degree, z, r2)
@@ -129,9 +131,9 @@ class Angular(torch.nn.Module):
 
 
 class SphericalHarmonics(Angular):
-    """Module form of :func:`solid_harmonics`, rescaled so that :math:`\\sum_m Y_{lm}^2 = 2l + 1` on unit vectors.
+    r"""Module form of :func:`solid_harmonics`, rescaled so that :math:`\sum_m Y_{lm}^2 = 2l + 1` on unit vectors.
 
-    The factor :math:`\\sqrt{4\\pi}` gives every component unit variance over the sphere.
+    The factor :math:`\sqrt{4\pi}` gives every component unit variance over the sphere.
     """
 
     @property

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
+
+
+SILU_GAIN = math.sqrt(2.8)
+"""Inverse root mean square of SiLU for a unit normal argument."""
 
 
 class ElementLinear(torch.nn.Module):
@@ -65,18 +70,14 @@ class ElementMLP(torch.nn.Module):
         ValueError: if ``hidden_channels`` is empty.
     """
 
-    def __init__(
-        self, num_species: int, in_channels: int, hidden_channels: Sequence[int], out_channels: int
-    ) -> None:
+    def __init__(self, num_species: int, in_channels: int, hidden_channels: Sequence[int], out_channels: int) -> None:
         super().__init__()
         if not hidden_channels:
             raise ValueError("hidden_channels is empty: give at least one width, for example [64, 64]")
         first, widths = hidden_channels[0], [*hidden_channels, hidden_channels[0]]
         self.num_species = num_species
         self.embed = ElementLinear(num_species, in_channels, first)
-        self.block = torch.nn.ModuleList(
-            ElementLinear(num_species, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.block = torch.nn.ModuleList(ElementLinear(num_species, a, b) for a, b in pairwise(widths))
         self.out = ElementLinear(num_species, first, out_channels)
         self.reset_parameters()
 
@@ -84,8 +85,8 @@ class ElementMLP(torch.nn.Module):
         """Variance-preserving weights; identity block and zero output."""
         self.embed.reset_parameters()
         for layer in self.block:
-            layer.reset_parameters(gain=math.sqrt(2.8))  # SiLU of a unit normal has a mean square of 0.36
-        self.block[-1].reset_parameters(gain=0.0)
+            layer.reset_parameters(SILU_GAIN)  # type: ignore[operator]
+        self.block[-1].reset_parameters(gain=0.0)  # type: ignore[operator]
         self.out.reset_parameters(gain=0.0)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:

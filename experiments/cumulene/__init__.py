@@ -1,0 +1,1 @@
+"""Cumulene energies and forces from density-functional theory."""

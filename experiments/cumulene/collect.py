@@ -1,6 +1,6 @@
 """Pack finished calculations into the data set of the package.
 
-    python -m experiments.cumulene.collect [--work experiments/cumulene/work] [--out equireann_pyg/datasets/cumulene]
+Run as ``python -m experiments.cumulene.collect [--work FOLDER] [--out FOLDER]``.
 """
 
 from __future__ import annotations

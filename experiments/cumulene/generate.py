@@ -1,8 +1,7 @@
 """Energies and forces of cumulenes from density-functional theory.
 
-    python -m experiments.cumulene.generate [--workers 2] [--out experiments/cumulene/work]
-
-Resumable: each finished calculation is one small file, written whole or not at all; a second run does what is missing.
+Run as ``python -m experiments.cumulene.generate [--workers 2] [--out FOLDER]``. Resumable: each finished calculation is one
+small file, written whole or not at all; a second run does what is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from experiments.cumulene.chain import (
     twist,
 )
 
-XC, BASIS, GRID = "b3lyp", "def2-svp", 2
+XC, BASIS, GRID = "b3lyp", "def2-svp", 1
 SEED, TEMPERATURE, FLOOR = 20241226, 300.0, 200.0  # -, K, 1/cm
 RANGE, STEP = 60.0, 5.0  # degrees: sampled torsion about the equilibrium; spacing of the scans
 BLIND = 3.0  # Angstrom: no atom may have H of both ends this close
@@ -125,18 +124,22 @@ def scan(n: int, out: Path) -> None:
         points.append((positions, forces, energy, equilibrium_torsion(n) + deviation))
     write(
         out / f"scan_{n}.npz",
-        **dict(zip(("positions", "forces", "energy", "torsion"), map(np.array, zip(*points, strict=True)), strict=True)),
+        **dict(
+            zip(("positions", "forces", "energy", "torsion"), map(np.array, zip(*points, strict=True)), strict=True)
+        ),
     )
 
 
 def tasks(out: Path) -> Iterator[tuple[Path, Any, tuple[Any, ...]]]:
-    """Every calculation that follows the relaxed chains, frames of all chains in turn."""
-    for n in FRAMES:
-        yield out / f"scan_{n}.npz", scan, (n, out)
+    """Every calculation that follows the relaxed chains: frames of all chains in turn, then the scans."""
     shuffle = np.random.default_rng(SEED)
-    order = [(rank / count, n, index) for n, count in FRAMES.items() for rank, index in enumerate(shuffle.permutation(count))]
+    order = [
+        (rank / count, n, index) for n, count in FRAMES.items() for rank, index in enumerate(shuffle.permutation(count))
+    ]
     for _, n, index in sorted(order):
         yield out / f"thermal_{n}_{index:04d}.npz", thermal_frame, (n, int(index), out)
+    for n in FRAMES:
+        yield out / f"scan_{n}.npz", scan, (n, out)
 
 
 def run(jobs: list[tuple[Path, Any, tuple[Any, ...]]], workers: int, label: str) -> None:
