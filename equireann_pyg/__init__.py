@@ -1,10 +1,16 @@
 """EquiREANN: non-local, equivariant and cheap interatomic potentials as PyTorch Geometric layers."""
 
-from equireann_pyg import nn
-from equireann_pyg.checkpoint import load_potential, save_potential
-from equireann_pyg.graph import LabelKeys, edge_vectors, from_ase, radius_graph, to_ase
-from equireann_pyg.models import EANN, REANN, EquiREANN
-from equireann_pyg.potential import Potential
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from equireann_pyg import nn
+    from equireann_pyg.checkpoint import load_potential, save_potential
+    from equireann_pyg.graph import LabelKeys, edge_vectors, from_ase, radius_graph, to_ase
+    from equireann_pyg.models import EANN, REANN, EquiREANN
+    from equireann_pyg.potential import Potential
 
 __version__ = "0.1.0"
 
@@ -22,3 +28,24 @@ __all__ = [
     "save_potential",
     "to_ase",
 ]
+
+# Imported at first use: ASE looks at this package whenever ase.io is imported, and torch takes seconds.
+_HOMES = {
+    "checkpoint": ("load_potential", "save_potential"),
+    "graph": ("LabelKeys", "edge_vectors", "from_ase", "radius_graph", "to_ase"),
+    "models": ("EANN", "REANN", "EquiREANN"),
+    "potential": ("Potential",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "nn":
+        return import_module("equireann_pyg.nn")
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"equireann_pyg.{module}"), name)
+    raise AttributeError(f"module 'equireann_pyg' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -35,6 +35,12 @@ class ExponentialMovingAverage(WeightAveraging):
 
         super().__init__(use_buffers=False, avg_fn=average)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the average, in the precision that the task is about to get."""
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None and trainer.precision == "64-true":
+            self._average_model.double()
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a fresh average from the prepared potential."""
         average = self._average_model

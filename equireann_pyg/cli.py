@@ -41,6 +41,7 @@ def main(args: ArgsType = None) -> int:
     """
     words: Any = sys.argv[1:] if args is None else args
     os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # checkpoints are never unpickled
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they concern lightning, not its users
     try:
         if isinstance(words, list) and words[:1] == ["evaluate"]:
             from equireann_pyg.evaluation import run

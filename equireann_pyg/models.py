@@ -126,7 +126,7 @@ class EquiREANN(torch.nn.Module):
     def reset_parameters(self) -> None:
         """Draw new parameters and forget the statistics."""
         for part in (self.radial, *self.densities, *self.scalings, *self.updates, self.readout):
-            part.reset_parameters()  # type: ignore[operator]
+            part.reset_parameters()
         torch.nn.init.normal_(self.coefficient, std=self.coefficient.size(1) ** -0.5)
 
     def species(self, z: Tensor) -> Tensor:

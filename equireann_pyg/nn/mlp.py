@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
 
