@@ -99,7 +99,7 @@ class PredictionWriter(BasePredictionWriter):
 def _predicted(data: Any, output: dict[str, Tensor]) -> Atoms:
     atoms = to_ase(data)
     results = {"energy": float(output["energy"]), "forces": output["forces"].cpu().numpy()}
-    if "stress" in output:
+    if "stress" in output and bool(torch.isfinite(output["stress"]).all()):
         results["stress"] = output["stress"].cpu().numpy().ravel()[[0, 4, 8, 5, 2, 1]]
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

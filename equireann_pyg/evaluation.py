@@ -99,12 +99,10 @@ def parity_plots(potential: Potential, dataset: Sequence[Data], path: Path) -> N
         "force": (torch.cat([data.forces for data in dataset]), torch.cat([output["forces"] for output in outputs])),
     }
     if all("stress" in output for output in outputs):
-        pairs["stress"] = (
-            torch.cat([data.stress for data in dataset]),
-            torch.cat([output["stress"] for output in outputs]),
-        )
+        predicted = torch.cat([output["stress"] for output in outputs])
+        pairs["stress"] = (torch.cat([data.stress for data in dataset]), predicted)
     units = {"energy per atom": "eV", "force": "eV/Å", "stress": "eV/Å³"}
-    known = {name: torch.isfinite(pair[0]) for name, pair in pairs.items()}
+    known = {name: torch.isfinite(pair[0] - pair[1]) for name, pair in pairs.items()}
     drawn = [name for name in pairs if bool(known[name].any())]
     picture, axes = plots.figure(1, len(drawn), 3.6, 3.4)
     for axis, name in zip(axes.flat, drawn, strict=True):

@@ -142,8 +142,14 @@ class EquiREANN(torch.nn.Module):
             raise ValueError(f"unknown element {unknown}: this model was made for {known}; add it to `elements`")
         return species
 
-    def message(self, coefficient: Tensor, orbital_sum: Tensor) -> Tensor | None:
-        r"""What an atom passes on, :math:`M_j = c_j \sum_{s \le t} \psi_j^s`, ``[N, lm, n]``."""
+    def message(self, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor) -> Tensor | None:
+        r"""What an atom passes on, :math:`M_j = c_j \sum_{s \le t} \psi_j^s`, ``[N, lm, n]``; other rules override it.
+
+        Args:
+            coefficient: new coefficient :math:`c_j^{t+1}`, ``[N, n]``.
+            orbital: last orbital :math:`\psi_j^t`, ``[N, lm, n]``.
+            orbital_sum: sum of all orbitals so far, ``[N, lm, n]``.
+        """
         return coefficient.unsqueeze(-2) * orbital_sum
 
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -162,7 +168,7 @@ class EquiREANN(torch.nn.Module):
         orbital_sum = orbital
         for t, (scaling, update) in enumerate(zip(self.scalings, self.updates, strict=False)):
             coefficient = coefficient + update(scaling(density, species), species)
-            orbital = self.conv(coefficient, self.message(coefficient, orbital_sum), *edges)
+            orbital = self.conv(coefficient, self.message(coefficient, orbital, orbital_sum), *edges)
             density = self.densities[0 if self.share_contraction else t + 1](orbital)
             yield orbital, density
             orbital_sum = orbital_sum + orbital
@@ -199,7 +205,7 @@ class REANN(EquiREANN):
     Source: Zhang, Xia, Jiang, Phys. Rev. Lett. 2021, 127, 156002. Arguments as for :class:`EquiREANN`.
     """
 
-    def message(self, coefficient: Tensor, orbital_sum: Tensor) -> None:
+    def message(self, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor) -> None:
         """Nothing equivariant is passed on."""
         return None
 

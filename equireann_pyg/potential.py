@@ -99,11 +99,11 @@ class Potential(torch.nn.Module):
         Args:
             data: graph with the fields of :mod:`equireann_pyg.graph`.
             forces: compute forces.
-            stress: compute stress; by default when every graph has a cell with a volume.
+            stress: compute stress; by default when a graph has a cell with a volume.
 
         Returns:
             ``energy [G]`` in eV, ``atomic_energy [N]`` in eV, ``forces [N, 3]`` in eV/Angstrom and ``stress [G, 3, 3]`` in
-            eV/Angstrom^3 (ASE's sign: positive under tension), all float64.
+            eV/Angstrom^3 (ASE's sign: positive under tension; NaN for graphs without volume), all float64.
 
         Raises:
             ValueError: for elements the model does not know, a graph with too short a cutoff, or stress asked for
@@ -112,7 +112,7 @@ class Potential(torch.nn.Module):
         self._check_cutoff(data)
         volume = torch.linalg.det(data.cell).abs()  # -> [G]
         if stress is None:
-            stress = bool((volume > 0).all())
+            stress = bool((volume > 0).any())
         elif stress and not bool((volume > 0).all()):
             raise ValueError("stress: the graph has no cell volume; set a cell or leave out stress")
         differentiate = forces or stress
@@ -147,8 +147,8 @@ class Potential(torch.nn.Module):
         if stress:
             batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
             virial = edge_vec.unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
-            virial = scatter(virial, batch[target], dim_size=volume.numel()) / volume.view(-1, 1, 1)
-            output["stress"] = 0.5 * (virial + virial.transpose(1, 2))  # -> [G, 3, 3]
+            virial = scatter(virial, batch[target], dim_size=volume.numel())  # -> [G, 3, 3]
+            output["stress"] = _stress(virial, volume.view(-1, 1, 1))
         return output
 
     def _check_cutoff(self, data: Data) -> None:
@@ -158,3 +158,9 @@ class Potential(torch.nn.Module):
                 f"cutoff mismatch: the graph was built with {float(built.min()):g} Angstrom, the model needs "
                 f"{self.cutoff:g}; build it with from_ase(atoms, cutoff={self.cutoff:g})"
             )
+
+
+def _stress(virial: Tensor, volume: Tensor) -> Tensor:
+    """Symmetric virial per volume, NaN where there is no volume; the double ``where`` keeps gradients finite."""
+    stress = 0.5 * (virial + virial.transpose(1, 2)) / torch.where(volume > 0, volume, torch.ones_like(volume))
+    return torch.where(volume > 0, stress, torch.full_like(stress, torch.nan))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, Literal
 
 import lightning
@@ -64,6 +65,15 @@ class PotentialTask(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.fit_errors, self.val_errors, self.test_errors = PotentialErrors(), PotentialErrors(), PotentialErrors()
         self.val_sums: list[tuple[Tensor, Tensor]] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PotentialTask:
+        """A copy that shares the factories: those of the command line hold on to its whole parser."""
+        for factory in (self.make_optimizer, self.make_schedule):
+            memo[id(factory)] = factory
+        copy = type(self).__new__(type(self))
+        memo[id(self)] = copy
+        copy.__setstate__(deepcopy(self.__getstate__(), memo))
+        return copy
 
     def setup(self, stage: str) -> None:
         """Check the data, and prepare the potential for a fresh run."""

@@ -55,13 +55,14 @@ class OrbitalConv(MessagePassing):
     ) -> Tensor:
         """Sum over the neighbours; shapes are those of the class."""
         num_nodes = coefficient.size(0)
+        envelope = envelope if envelope.dim() == 2 else envelope.unsqueeze(-1)  # apart: PyG parses the call below
         return self.propagate(
             edge_index,
             coefficient=coefficient,
             orbital=orbital,
             radial=radial,
             angular=angular,
-            envelope=envelope if envelope.dim() == 2 else envelope.unsqueeze(-1),
+            envelope=envelope,
             size=(num_nodes, num_nodes),
         )  # -> [N, lm, n]
 

@@ -1,0 +1,55 @@
+"""Standardised features per element."""
+
+from __future__ import annotations
+
+import torch
+
+from equireann_pyg.nn import ElementStandardize
+from equireann_pyg.testing import assert_close
+
+SPECIES = torch.tensor([0, 2] * 50)
+
+
+def features() -> torch.Tensor:
+    return 3.0 + torch.randn(100, 4) * torch.tensor([0.1, 1.0, 10.0, 100.0]) + SPECIES.unsqueeze(1)
+
+
+def test_unit_variance_per_element(dtype: torch.dtype) -> None:
+    x, scaling = features(), ElementStandardize(3, 4)
+    assert torch.equal(scaling(x, SPECIES), x)
+    scaling.fit(x, SPECIES)
+    tolerance = 2e-4 if dtype == torch.float32 else 1e-12
+    for s in (0, 2):
+        y = scaling(x, SPECIES)[s == SPECIES]
+        assert y.mean(0).abs().max() < tolerance
+        assert_close(y.square().mean(0), torch.ones(4), tolerance, "variance")
+    assert torch.equal(scaling.mean[1], torch.zeros(4))  # an element that does not occur keeps the identity
+    assert torch.equal(scaling.scale[1], torch.ones(4))
+
+
+def test_fit_replaces_the_old_statistics() -> None:
+    x, scaling = features(), ElementStandardize(3, 4)
+    scaling.fit(x, SPECIES)
+    once = scaling(x, SPECIES)
+    scaling.fit(x, SPECIES)
+    assert torch.equal(scaling(x, SPECIES), once)
+    scaling.reset_parameters()
+    assert torch.equal(scaling(x, SPECIES), x)
+
+
+def test_constant_features_are_not_blown_up() -> None:
+    x = torch.full((10, 1), 2.0)
+    x[0] += 1e-6
+    scaling = ElementStandardize(1, 1)
+    scaling.fit(x, torch.zeros(10, dtype=torch.int64))
+    assert scaling(x, torch.zeros(10, dtype=torch.int64)).abs().max() < 1e-3
+    zeros = torch.zeros(10, 1)
+    scaling.fit(zeros, torch.zeros(10, dtype=torch.int64))
+    assert torch.equal(scaling(zeros, torch.zeros(10, dtype=torch.int64)), zeros)
+
+
+def test_statistics_are_stored_but_not_trained() -> None:
+    scaling = ElementStandardize(3, 4)
+    assert not list(scaling.parameters())
+    assert set(scaling.state_dict()) == {"mean", "scale"}
+    assert repr(scaling) == "ElementStandardize(num_species=3, num_features=4)"

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import lightning
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from equireann_pyg import REANN, EquiREANN, Potential, edge_vectors, from_ase
+from equireann_pyg.loss import EnergyForcesStressLoss, LinearInEpoch, LinearInLearningRate
+from equireann_pyg.metrics import PotentialErrors
+from equireann_pyg.preparation import prepare_potential
+from equireann_pyg.training import PotentialTask
+from tests.copper import frames
+
+CUTOFF = 3.5
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return [from_ase(atoms, CUTOFF) for atoms in frames(12)]
+
+
+def small(kind=EquiREANN):
+    torch.manual_seed(0)
+    return kind(["Cu"], cutoff=CUTOFF, num_radial=4, num_density=8, num_iterations=1, hidden_channels=[8])
+
+
+def shifted(batch, energy=0.0, forces=0.0, stress=0.0):
+    """Perfect predictions but for constant errors."""
+    return {
+        "energy": batch.energy + energy,
+        "forces": torch.nan_to_num(batch.forces) + forces,
+        "stress": torch.nan_to_num(batch.stress) + stress,
+    }
+
+
+def test_loss_is_a_mean_over_the_labels_there_are(graphs):
+    batch = Batch.from_data_list(graphs[:4]).clone()
+    batch.forces[:5] = torch.nan  # the first frame has no forces
+    sums, counts = EnergyForcesStressLoss()(shifted(batch, 10.0, 0.3, 0.01), batch, torch.tensor(2.0).double())
+    sizes = torch.tensor([5.0, 4.0, 5.0, 4.0]).double()
+    volume = torch.linalg.det(batch.cell).abs()[[1, 3]]  # only the periodic frames have stress
+    assert counts.tolist() == [4, 3 * 13, 18]
+    torch.testing.assert_close(sums[0], ((10 / sizes / 2) ** 2).sum())
+    torch.testing.assert_close(sums[1], torch.tensor(39 * (0.3 / 2) ** 2).double())
+    torch.testing.assert_close(sums[2], 9 * ((0.01 * volume / 4 / 2) ** 2).sum())
+
+
+def test_missing_labels_have_no_gradient(graphs):
+    batch = Batch.from_data_list(graphs[:2]).clone()
+    batch.forces[:] = torch.nan
+    forces = torch.zeros_like(batch.forces, requires_grad=True)
+    sums, _ = EnergyForcesStressLoss()({**shifted(batch), "forces": forces}, batch, torch.tensor(1.0).double())
+    (gradient,) = torch.autograd.grad(sums.sum(), forces)
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_schedules():
+    loss = EnergyForcesStressLoss(energy=LinearInEpoch(1.0, 5.0, 4), forces=LinearInLearningRate(50.0, 0.5))
+    assert loss.current(0, 1.0) == {"energy": 1.0, "forces": 50.0, "stress": 1.0}
+    assert loss.current(2, 0.5) == pytest.approx({"energy": 3.0, "forces": 25.25, "stress": 1.0})
+    assert loss.current(99, 0.0) == loss.final() == {"energy": 5.0, "forces": 0.5, "stress": 1.0}
+
+
+def test_errors_are_those_of_the_whole_set(graphs):
+    meter = PotentialErrors()
+    squares, absolutes = [], []
+    for size, offset in ((1, 0.5), (3, -0.2), (5, 0.1)):  # unequal batches: a mean of batch means would be off
+        batch = Batch.from_data_list(graphs[:size])
+        meter.update(shifted(batch, energy=offset, forces=2 * offset), batch)
+        squares.append(torch.full((size,), offset).square())
+        absolutes.append(torch.full((size,), offset).abs())
+    result = meter.compute()
+    assert result["energy_rmse"] == pytest.approx(1e3 * float(torch.cat(squares).mean().sqrt()), rel=1e-6)
+    assert result["energy_mae"] == pytest.approx(1e3 * float(torch.cat(absolutes).mean()), rel=1e-6)
+    atoms = [5, 5 + 4 + 5, 5 + 4 + 5 + 4 + 5]
+    forces = sum(n * (2 * x) ** 2 for n, x in zip(atoms, (0.5, 0.2, 0.1), strict=True)) / sum(atoms)
+    assert result["forces_rmse"] == pytest.approx(1e3 * forces**0.5, rel=1e-6)
+
+
+def test_preparation_centres_and_scales(graphs):
+    potential = Potential(small())
+    prepare_potential(potential, graphs)
+    energies = torch.cat([potential.eval()(graph)["energy"] for graph in graphs])
+    labels = torch.cat([graph.energy for graph in graphs])
+    assert float((energies - labels).mean().abs()) < 0.5 * float(labels.abs().mean())
+    forces = torch.cat([graph.forces for graph in graphs])
+    assert float(potential.scale) == pytest.approx(float(forces.square().mean().sqrt()), rel=1e-12)
+    species = torch.zeros(sum(graph.z.numel() for graph in graphs), dtype=torch.long)
+    batch = Batch.from_data_list(graphs)
+    states = potential.model.iterate(batch.z, batch.edge_index, edge_vectors(batch).float())
+    for scaling, (_, density) in zip(potential.model.scalings, states, strict=True):
+        scaled = scaling(density, species)
+        assert float(scaled.detach().std(0, correction=0).max()) == pytest.approx(1.0, rel=1e-3)
+
+
+def fit(task, graphs, epochs=1):
+    from torch_geometric.loader import DataLoader
+
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(task, DataLoader(graphs, batch_size=4), DataLoader(graphs, batch_size=4))
+    return trainer
+
+
+@pytest.mark.parametrize("kind", [EquiREANN, REANN])
+def test_task_trains_from_python(graphs, kind):
+    task = PotentialTask(small(kind))
+    prepare_potential(task.potential, graphs)
+    before = fit(task, graphs).callback_metrics["val/loss"]
+    after = fit(task, graphs, epochs=20).callback_metrics["val/loss"]
+    assert float(after) < 0.5 * float(before)
+
+
+def test_warm_up_damps_the_first_steps_only(graphs):
+    rates = []
+
+    class Spy(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    task = PotentialTask(small(), optimizer=lambda parameters: Spy(parameters, lr=0.04), warmup_steps=4)
+    fit(task, graphs, epochs=2)
+    assert rates == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.04, 0.04])
