@@ -33,6 +33,9 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 
+GROWTH = 2.0
+"""Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
+
 
 class EquiREANN(torch.nn.Module):
     r"""Equivariant recursively embedded atom neural network.
@@ -188,13 +191,14 @@ class EquiREANN(torch.nn.Module):
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
         r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
 
-        Scales the orbital coefficients to :math:`1 / \langle \sum_j f(r_{ij}) \rangle`, at which orbitals neither fade nor
-        grow from one iteration to the next, and standardises every density.
+        Scales the orbital coefficients to :math:`2 / \langle \sum_j f(r_{ij}) \rangle`, at which orbitals grow about twofold
+        from one iteration to the next: what has come from far is then not drowned by what is near. Standardises every
+        density, so that the networks see none of that growth.
         """
         envelope = self.envelope(edge_vec.norm(dim=-1), self.cutoff)
         per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
         rms = self.coefficient.square().mean().sqrt()
-        self.coefficient.div_(rms * per_atom.clamp(min=1.0))
+        self.coefficient.mul_(GROWTH / (rms * per_atom.clamp(min=1.0)))
         for scaling, (_, density) in zip(self.scalings, self.iterate(z, edge_index, edge_vec), strict=True):
             scaling.fit(density, self.species(z))  # type: ignore[operator]
 

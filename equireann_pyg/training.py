@@ -10,6 +10,7 @@ import lightning
 import torch
 import torch.distributed
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch_geometric.data import Batch
@@ -104,6 +105,11 @@ class PotentialTask(lightning.LightningModule):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step schedules, but leave a plateau to the end of the validation: Lightning would step it after saving."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Energy, forces and, if every graph has a cell, stress."""
         return self.potential(batch)
@@ -166,7 +172,11 @@ class PotentialTask(lightning.LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         loss = self._weighted(self.loss.final(), sums[0] / sums[1].clamp(min=1))
-        self.log("val/loss", loss, rank_zero_only=False)
+        self.log("val/loss", loss)
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for config in self.trainer.lr_scheduler_configs:
+                if isinstance(config.scheduler, ReduceLROnPlateau):
+                    config.scheduler.step(float(loss))
         self._report(self.val_errors, "val")
 
     def on_test_epoch_end(self) -> None:
