@@ -37,17 +37,21 @@ if TYPE_CHECKING:
 COINCIDENT = 1e-3
 """Atoms closer than this, in Angstrom, are an error."""
 
+FLAT = 1e-12
+"""A cell is an error if the squared volume that unit vectors along its periodic directions span is below this."""
+
 
 @dataclass(frozen=True)
 class LabelKeys:
     """Names under which a file keeps its labels.
 
-    The default names also stand for the results of an attached ASE calculator, which is where ASE's readers put them.
+    A name is looked up in ``atoms.info``, ``atoms.arrays`` and the results of an attached ASE calculator, which is where
+    ASE's readers put ``energy``, ``forces`` and ``stress``.
 
     Args:
         energy: total energy in eV.
         forces: forces in eV/Angstrom.
-        stress: stress in eV/Angstrom^3, ASE's sign; 6 (Voigt), 9 or 3 x 3 numbers.
+        stress: stress in eV/Angstrom^3, ASE's sign (positive under tension); 6 (Voigt), 9 or 3 x 3 numbers.
     """
 
     energy: str = "energy"
@@ -63,8 +67,8 @@ def radius_graph(
     Open systems go through torch_cluster when it is installed, all others through vesin.
 
     Args:
-        pos: ``[N, 3]`` in Angstrom.
-        cutoff: in Angstrom.
+        pos: ``[N, 3]`` in Angstrom; atoms may lie outside of the cell.
+        cutoff: in Angstrom; pairs at exactly this distance are left out.
         cell: ``[3, 3]`` lattice vectors in rows, or None.
         pbc: ``[3]`` periodic directions, or None for an open system.
         batch: graph of each atom ``[N]``, sorted, for a batch of open systems.
@@ -73,40 +77,57 @@ def radius_graph(
         ``edge_index [2, E]`` and ``edge_shift [E, 3]``, sorted by centre, neighbour and shift.
 
     Raises:
-        ValueError: for a non-positive cutoff, non-finite positions, a cell without volume in a periodic direction,
-            coincident atoms, or a batch of periodic systems.
+        ValueError: for a cutoff that is not positive, positions that are not finite, a cell without volume in a
+            periodic direction, coincident atoms, an unsorted batch, or a batch of periodic systems.
     """
-    if not cutoff > 0:
-        raise ValueError(f"cutoff: expected a positive length in Angstrom, got {cutoff}")
-    if not bool(torch.isfinite(pos).all()):
-        raise ValueError("positions are not finite: remove the frame or repair it")
-    pbc = torch.zeros(3, dtype=torch.bool) if pbc is None else pbc.reshape(3).bool()
-    cell = pos.new_zeros(3, 3) if cell is None else cell.reshape(3, 3)
-    periodic = bool(pbc.any())
-    if periodic and batch is not None:
-        raise ValueError("batch: periodic systems need one call each; build each graph with from_ase")
-    if periodic:
-        _check_cell(cell, pbc)
-        edge_index, shift = vesin_edges(pos, cutoff, cell, pbc)
-    elif torch_cluster_available() or batch is not None:
+    pbc = torch.zeros(3, dtype=torch.bool) if pbc is None else pbc.reshape(3).bool().cpu()
+    cell = pos.new_zeros(3, 3) if cell is None else cell.detach().reshape(3, 3).to(pos)
+    pos = pos.detach()
+    _check(pos, cutoff, cell, pbc, batch)
+    if pos.size(0) == 0:
+        return torch.empty(2, 0, dtype=torch.int64, device=pos.device), pos.new_empty(0, 3)
+    if not bool(pbc.any()) and torch_cluster_available():
         edge_index, shift = torch_cluster_edges(pos, cutoff, batch)
-    else:
+    elif batch is None:
         edge_index, shift = vesin_edges(pos, cutoff, cell, pbc)
-    edge_index, shift = _sorted(edge_index, shift)
-    r = (pos[edge_index[0]] - pos[edge_index[1]] + shift.to(pos.dtype) @ cell.to(pos.dtype)).norm(dim=-1)
+    else:
+        edge_index, shift = _one_by_one(pos, cutoff, cell, pbc, batch)
+    r = (pos[edge_index[0]] - pos[edge_index[1]] + shift @ cell).norm(dim=-1)
     if bool((r < COINCIDENT).any()):
-        j, i = edge_index[:, int(r.argmin())].tolist()
-        raise ValueError(f"atoms {i} and {j} coincide ({float(r.min()):g} Angstrom apart): remove one")
+        j, i = sorted(edge_index[:, int(r.argmin())].tolist())
+        raise ValueError(f"atoms {j} and {i} coincide ({float(r.min()):g} Angstrom apart): remove one")
     inside = r < cutoff
-    return edge_index[:, inside], shift[inside]
+    return _sorted(edge_index[:, inside], shift[inside])
 
 
-def _check_cell(cell: Tensor, pbc: Tensor) -> None:
-    vectors = cell[pbc].double()  # -> [P, 3]
-    if float(torch.linalg.det(vectors @ vectors.T)) < 1e-12:
+def _check(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Tensor | None) -> None:
+    if not 0 < cutoff < float("inf"):
+        raise ValueError(f"cutoff: expected a positive length in Angstrom, got {cutoff}")
+    if pos.dim() != 2 or pos.size(1) != 3:
+        raise ValueError(f"positions: expected the shape [N, 3], got {list(pos.shape)}")
+    if not bool(torch.isfinite(pos).all()):
+        atom = int((~torch.isfinite(pos)).any(1).nonzero()[0])
+        raise ValueError(f"positions of atom {atom} are not finite ({pos[atom].tolist()}): repair or remove the frame")
+    if batch is not None and bool(pbc.any()):
+        raise ValueError("batch: periodic systems need one call each; build each graph with from_ase")
+    if batch is not None and bool((batch.diff() < 0).any()):
+        raise ValueError("batch: expected graphs one after the other, got unsorted numbers; sort the atoms by graph")
+    vectors = cell[pbc.to(cell.device)].double()  # -> [P, 3]
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    if len(unit) and not float(torch.linalg.det(unit @ unit.T)) > FLAT:  # also false for NaN: a vector of length zero
         raise ValueError(
             f"pbc is {pbc.tolist()} but the cell {cell.tolist()} has no volume there: set the cell or pbc=False"
         )
+
+
+def _one_by_one(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    sizes, start, edges = torch.bincount(batch).tolist(), 0, []
+    for part in pos.split(sizes):
+        if len(part):
+            edge_index, shift = vesin_edges(part, cutoff, cell, pbc)
+            edges.append((edge_index + start, shift))
+        start += len(part)
+    return torch.cat([edge_index for edge_index, _ in edges], dim=1), torch.cat([shift for _, shift in edges])
 
 
 def _sorted(edge_index: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +149,8 @@ def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> D
     """Graph of a structure with its labels.
 
     Args:
-        atoms: structure; labels from ``info``, ``arrays`` or the calculator.
+        atoms: structure; labels from ``info``, ``arrays`` or the calculator. Results that a calculator computed for
+            another structure than the present one are left out, as ASE does.
         cutoff: in Angstrom.
         keys: names of the labels.
 
@@ -136,7 +158,7 @@ def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> D
         ``Data`` with the fields of this module.
 
     Raises:
-        ValueError: see :func:`radius_graph`; also for labels that are not finite or of the wrong shape.
+        ValueError: see :func:`radius_graph`; also for labels that are not numbers, not finite or of the wrong shape.
     """
     pos = torch.tensor(atoms.get_positions(), dtype=torch.float64)
     pbc = torch.tensor(atoms.get_pbc())
@@ -158,30 +180,34 @@ def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> D
 
 def _labels(atoms: Atoms, keys: LabelKeys) -> dict[str, Any]:
     shapes = {"energy": (1,), "forces": (len(atoms), 3), "stress": (1, 3, 3)}
+    places = label_places(atoms)
     labels = {}
     for name, shape in shapes.items():
         key = getattr(keys, name)
-        value = find_label(atoms, key)
-        if value is None:
-            labels[name] = np.full(shape, np.nan)
-            continue
-        value = np.asarray(value, dtype=np.float64)
-        if name == "stress" and value.size == 6:
-            value = value.ravel()[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
-        if value.size != np.prod(shape):
-            raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {list(value.shape)}")
-        if not np.isfinite(value).all():
-            raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
-        labels[name] = value.reshape(shape).copy()
+        value = next((place[key] for place in places.values() if key in place), None)
+        labels[name] = np.full(shape, np.nan) if value is None else _label(name, key, value, shape)
     return labels
 
 
-def find_label(atoms: Atoms, key: str) -> Any:
-    """The label ``key`` from ``info``, ``arrays`` or the calculator's results; None where there is none."""
-    for place in (atoms.info, atoms.arrays, getattr(atoms.calc, "results", {})):
-        if key in place:
-            return place[key]
-    return None
+def _label(name: str, key: str, value: Any, shape: tuple[int, ...]) -> Any:
+    value = np.asarray(value)
+    if value.dtype.kind not in "iuf":
+        raise ValueError(f"label '{key}': expected numbers for the {name}, got {value.tolist()!r:.50}")
+    value = value.astype(np.float64)
+    if name == "stress" and value.size == 6:
+        value = value.ravel()[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt: xx yy zz yz xz xy
+    if value.size != np.prod(shape) or (name == "forces" and value.shape != shape):
+        raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {list(value.shape)}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
+    return value.reshape(shape).copy()
+
+
+def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:
+    """Where labels are looked up, in this order: ``info``, ``arrays``, and the calculator's results if still valid."""
+    outdated = hasattr(atoms.calc, "check_state") and atoms.calc.check_state(atoms)
+    results = {} if outdated else getattr(atoms.calc, "results", {})
+    return {"info": atoms.info, "arrays": atoms.arrays, "calculator": results}
 
 
 def to_ase(data: Data) -> Atoms:
@@ -189,15 +215,15 @@ def to_ase(data: Data) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    atoms = Atoms(data.z.numpy(), data.pos.numpy(), cell=data.cell[0].numpy(), pbc=data.pbc[0].numpy())
+    z, pos, cell, pbc = (data[name].detach().cpu().numpy() for name in ("z", "pos", "cell", "pbc"))
+    atoms = Atoms(z, pos, cell=cell[0], pbc=pbc[0])
     atoms.info["config_type"] = data.config_type
-    results = {}
-    if bool(torch.isfinite(data.energy).all()):
-        results["energy"] = float(data.energy)
-    if bool(torch.isfinite(data.forces).all()):
-        results["forces"] = data.forces.numpy()
-    if bool(torch.isfinite(data.stress).all()):
-        results["stress"] = data.stress[0].numpy().ravel()[[0, 4, 8, 5, 2, 1]]
+    labels = {name: data[name].detach().cpu().double() for name in ("energy", "forces", "stress")}
+    results = {name: value.numpy() for name, value in labels.items() if bool(torch.isfinite(value).all())}
+    if "energy" in results:
+        results["energy"] = results["energy"].item()
+    if "stress" in results:
+        results["stress"] = results["stress"].ravel()[[0, 4, 8, 5, 2, 1]]  # Voigt: xx yy zz yz xz xy
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -33,7 +33,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 
-GROWTH = 2.0
+GROWTH = 3.0
 """Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
 
 
@@ -191,7 +191,7 @@ class EquiREANN(torch.nn.Module):
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
         r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
 
-        Scales the orbital coefficients to :math:`2 / \langle \sum_j f(r_{ij}) \rangle`, at which orbitals grow about twofold
+        Scales the orbital coefficients to :math:`3 / \langle \sum_j f(r_{ij}) \rangle`, at which orbitals grow about threefold
         from one iteration to the next: what has come from far is then not drowned by what is near. Standardises every
         density, so that the networks see none of that growth.
         """

@@ -1,4 +1,8 @@
-"""Neighbour lists: two engines, one signature, the same edges."""
+"""Neighbour lists: two engines, one signature, the same edges.
+
+Each engine may return a few pairs beyond the cutoff and returns them in its own order: ``graph.radius_graph`` makes the
+final cut and sorts, so that a pair right at the cutoff does not depend on the engine.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from torch import Tensor
 
 Edges = tuple[Tensor, Tensor]
 """``edge_index [2, E]`` (row 0 = neighbour j, row 1 = centre i) and ``edge_shift [E, 3]`` (integers)."""
+
+MARGIN = 1e-5
+"""Relative excess of the radius that is searched, above the rounding of float32."""
 
 
 def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
@@ -20,12 +27,11 @@ def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     """
     from vesin import NeighborList
 
-    periodic = pbc.cpu().numpy().astype(bool)
-    neighbors = NeighborList(cutoff=cutoff, full_list=True)
+    neighbors = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True)
     i, j, shift = neighbors.compute(
         points=pos.detach().cpu().double().numpy(),
         box=_complete_cell(cell, pbc).cpu().numpy(),
-        periodic=periodic,
+        periodic=pbc.cpu().numpy(),
         quantities="ijS",
     )
     i, j = torch.from_numpy(i.astype("int64")), torch.from_numpy(j.astype("int64"))
@@ -57,7 +63,9 @@ def torch_cluster_edges(pos: Tensor, cutoff: float, batch: Tensor | None = None)
     from torch_cluster import radius_graph
 
     largest = pos.size(0) if batch is None else int(torch.bincount(batch).max())
-    edge_index = radius_graph(pos.detach(), cutoff, batch, max_num_neighbors=max(largest, 1))
+    edge_index = radius_graph(
+        pos.detach(), (1 + MARGIN) * cutoff, batch, loop=False, max_num_neighbors=largest, flow="source_to_target"
+    )  # row 0 = neighbour (source), row 1 = centre (target)
     return edge_index, pos.new_zeros(edge_index.size(1), 3)
 
 

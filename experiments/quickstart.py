@@ -32,7 +32,7 @@ from equireann_pyg.training import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
 MODELS = {"EquiREANN": EquiREANN, "REANN": REANN}
-MODEL = {"elements": ["H", "C"], "cutoff": CUTOFF, "num_density": 32, "num_iterations": 4, "hidden_channels": [32, 32]}
+MODEL = {"elements": ["H", "C"], "cutoff": CUTOFF, "num_density": 32, "num_iterations": 5, "hidden_channels": [32, 32]}
 LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 16, 1
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
+from torch_geometric.data import Batch
+
+from equireann_pyg import EquiREANN, Potential, edge_vectors
+from equireann_pyg.testing import randomize, sample_graphs
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +35,20 @@ def double() -> Iterator[torch.dtype]:
     torch.set_default_dtype(torch.float64)
     yield torch.float64
     torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def make_potential() -> Callable[..., Potential]:
+    """Builds a small potential with random parameters and statistics, in torch's default type."""
+
+    def make(kind: type[EquiREANN] = EquiREANN, cutoff: float = 3.0, **kwargs: Any) -> Potential:
+        sizes = {"num_radial": 4, "num_density": 8, "hidden_channels": [8, 8]} | kwargs
+        model = kind(["H", "C"], cutoff, **sizes)
+        randomize(model)
+        batch = Batch.from_data_list(sample_graphs(model.elements, cutoff))
+        model.fit_statistics(batch.z, batch.edge_index, edge_vectors(batch).to(model.coefficient.dtype))
+        potential = Potential(model)
+        potential.set_references({"H": -3.0, "C": 5.0}, scale=2.0)
+        return potential
+
+    return make

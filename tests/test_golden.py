@@ -174,6 +174,9 @@ def test_spherical_and_cartesian_densities_of_second_degree(double: torch.dtype)
     weight = torch.randn(7)
     cartesian, spherical = CartesianMoments(2), SphericalHarmonics(2)
     sums = [weight @ angular.polynomials(u) for angular in (cartesian, spherical)]
-    rho = [[block.square().sum() for block in s.split(a.components)] for s, a in zip(sums, (cartesian, spherical), strict=True)]
+    rho = [
+        [block.square().sum() for block in s.split(a.components)]
+        for s, a in zip(sums, (cartesian, spherical), strict=True)
+    ]
     assert_close(rho[0][2], 2 / 15 * rho[1][2] + rho[1][0] / 3, 1e-12, "l = 2")
     assert_close(rho[0][1], rho[1][1] / 3, 1e-12, "l = 1")

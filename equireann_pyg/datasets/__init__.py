@@ -17,7 +17,11 @@ def cumulene(split: str) -> Path:
 
     Raises:
         ValueError: if there is no such part.
+        FileNotFoundError: if the package was installed without its data.
     """
     if split not in SPLITS:
         raise ValueError(f"no part '{split}' in the cumulene set; expected one of {', '.join(SPLITS)}")
-    return Path(str(files("equireann_pyg"))) / "datasets" / "cumulene" / f"{split}.extxyz.gz"
+    path = Path(str(files("equireann_pyg"))) / "datasets" / "cumulene" / f"{split}.extxyz.gz"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the package was installed without its data; install it again")
+    return path

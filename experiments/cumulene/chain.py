@@ -12,8 +12,7 @@ Array = NDArray[np.float64]
 BOND_CC, BOND_CH, ANGLE = 1.28, 1.09, np.radians(121.5)  # Angstrom, radian: starting geometry
 KB = 8.617333262e-5  # eV/K
 HARTREE, BOHR = 27.211386245988, 0.529177210903  # eV, Angstrom
-AMU_EV = 1.0364269572e-4  # amu Angstrom^2 / fs^2 in eV
-CM1 = 2.99792458e-5 * 2 * np.pi  # wave number (1/cm) in rad/fs
+AMU_EV = 1.0364269572e-4  # amu Angstrom^2 / ps^2 in eV
 
 
 def equilibrium_torsion(n: int) -> float:
@@ -65,7 +64,7 @@ class NormalModes:
     """Harmonic modes of a chain without translation, rotation and torsion.
 
     Args:
-        frequency: angular frequencies ``[k]`` in rad/fs.
+        frequency: angular frequencies ``[k]`` in rad/ps.
         vectors: mass-weighted modes ``[3N, k]``.
         masses: ``[N]`` in amu.
     """
@@ -86,19 +85,17 @@ class NormalModes:
         motions.append(torsion.ravel())
         basis, _ = np.linalg.qr(np.array(motions).T * root[:, None])  # -> [3N, 7]
         keep = np.linalg.svd(np.eye(len(root)) - basis @ basis.T)[0][:, : len(root) - 7]
-        weighted = hessian / np.outer(root, root) / AMU_EV  # 1/fs^2
+        weighted = hessian / np.outer(root, root) / AMU_EV  # 1/ps^2
         values, vectors = np.linalg.eigh(keep.T @ weighted @ keep)
         return cls(np.sqrt(np.clip(values, 0, None)), keep @ vectors, masses)
 
-    def displacement(self, rng: np.random.Generator, temperature: float, floor: float) -> Array:
+    def displacement(self, rng: np.random.Generator, temperature: float) -> Array:
         """A classical thermal displacement ``[N, 3]`` in Angstrom.
 
         Args:
             rng: source of randomness.
             temperature: in K.
-            floor: softer modes are drawn as if they had this wave number (1/cm): linear bends would stretch bonds.
         """
-        frequency = np.maximum(self.frequency, floor * CM1)
-        amplitude = np.sqrt(KB * temperature / AMU_EV) / frequency  # amu^(1/2) Angstrom
+        amplitude = np.sqrt(KB * temperature / AMU_EV) / self.frequency  # amu^(1/2) Angstrom
         weighted = self.vectors @ (amplitude * rng.normal(size=amplitude.size))
         return weighted.reshape(-1, 3) / np.sqrt(self.masses)[:, None]

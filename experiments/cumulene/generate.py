@@ -29,7 +29,7 @@ from experiments.cumulene.chain import (
 )
 
 XC, BASIS, GRID = "b3lyp", "def2-svp", 1
-SEED, TEMPERATURE, FLOOR = 20241226, 300.0, 200.0  # -, K, 1/cm
+SEED, TEMPERATURE = 20241226, 300.0  # -, K
 RANGE, STEP = 60.0, 5.0  # degrees: sampled torsion about the equilibrium; spacing of the scans
 BLIND = 3.0  # Angstrom: no atom may have H of both ends this close
 FRAMES = {4: 190, 5: 170, 6: 150, 7: 125, 8: 95, 9: 75}
@@ -82,7 +82,7 @@ def relax(n: int, out: Path) -> None:
         positions=positions,
         masses=field.mol.atom_mass_list(),
         hessian=hessian * HARTREE / BOHR**2,
-        density=field.make_rdm1(),
+        density=field.make_rdm1(),  # starts the scans
     )
 
 
@@ -92,7 +92,7 @@ def sample(n: int, index: int, chain: Any) -> tuple[Array, float, Array]:
     modes = NormalModes.from_hessian(chain["positions"], chain["masses"], chain["hessian"], n)
     deviation = -RANGE + 2 * RANGE * (index + rng.uniform()) / FRAMES[n]
     while True:
-        displaced = chain["positions"] + modes.displacement(rng, TEMPERATURE, FLOOR)
+        displaced = chain["positions"] + modes.displacement(rng, TEMPERATURE)
         positions = twist(displaced, displaced[0], displaced[n - 1], deviation)
         if not sees_both_ends(positions, n, BLIND):
             return positions, deviation, random_rotation(rng)

@@ -12,7 +12,12 @@ from torch import Tensor
 from equireann_pyg.nn import Angular, CartesianMoments, SphericalHarmonics, cartesian_moments, solid_harmonics
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
 
-ANGULAR = [SphericalHarmonics(3), SphericalHarmonics(2, unit=False), CartesianMoments(3), CartesianMoments(2, unit=False)]
+ANGULAR = [
+    SphericalHarmonics(3),
+    SphericalHarmonics(2, unit=False),
+    CartesianMoments(3),
+    CartesianMoments(2, unit=False),
+]
 
 
 def vectors(num: int = 20, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -47,7 +52,8 @@ def test_harmonics_are_orthonormal() -> None:
     azimuth = 2 * math.pi * np.arange(2 * max_degree + 2) / (2 * max_degree + 2)
     rho = np.sqrt(1 - nodes**2)
     grid = np.stack(
-        [np.outer(rho, np.cos(azimuth)), np.outer(rho, np.sin(azimuth)), np.outer(nodes, np.ones_like(azimuth))], axis=-1
+        [np.outer(rho, np.cos(azimuth)), np.outer(rho, np.sin(azimuth)), np.outer(nodes, np.ones_like(azimuth))],
+        axis=-1,
     )
     weight = torch.from_numpy(np.outer(weights, np.full_like(azimuth, 2 * math.pi / len(azimuth))).ravel())
     y = solid_harmonics(torch.from_numpy(grid.reshape(-1, 3)), max_degree)

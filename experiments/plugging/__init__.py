@@ -1,0 +1,1 @@
+"""Layers in other networks, other networks in the potential."""

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from ase.build import molecule
+from ase.io import write
+
+from equireann_pyg.data import AtomsDataModule, ShardSampler
+from equireann_pyg.graph import LabelKeys
+from tests.copper import frames, write_frames
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def train(tmp_path) -> str:
+    return str(write_frames(tmp_path / "train.xyz", count=20))
+
+
+@pytest.fixture
+def val(tmp_path) -> str:
+    return str(write_frames(tmp_path / "val.xyz", count=5, seed=1))
+
+
+def energies(data) -> list[float]:
+    """Energies of graphs or batches, which tell the frames apart."""
+    return torch.cat([graph.energy for graph in data]).tolist()
+
+
+def test_seeded_split(train):
+    def split(**kwargs):
+        module = AtomsDataModule(3.0, train, **kwargs)
+        module.setup("fit")
+        return energies(module.datasets["train"]), energies(module.datasets["val"])
+
+    everything = sorted(atoms.get_potential_energy() for atoms in frames(20))
+    first, second = split(val_fraction=0.25)
+    assert (len(first), len(second)) == (15, 5)
+    assert sorted(first + second) == pytest.approx(everything, rel=1e-7)
+    assert len(set(first + second)) == 20
+    assert split(val_fraction=0.25) == (first, second)
+    assert split(val_fraction=0.25, seed=1) != (first, second)
+    assert len(split()[1]) == 2
+
+
+def test_every_stage_reads_its_files(train, val):
+    module = AtomsDataModule(3.0, train, val, test=[val, f"{train}@:2"], predict=f"{val}@:3", batch_size=4)
+    for stage in ("validate", "fit", "test", "predict"):  # validation first must not keep the training set out
+        module.setup(stage)
+    sizes = {name: len(data) for name, data in module.datasets.items()}
+    assert sizes == {"train": 20, "val": 5, "test": 7, "predict": 3}
+    loaders = [
+        module.train_dataloader(),
+        module.val_dataloader(),
+        module.test_dataloader(),
+        module.predict_dataloader(),
+    ]
+    for loader, count in zip(loaders, (20, 5, 7, 3), strict=True):
+        batches = list(loader)
+        assert sum(batch.num_graphs for batch in batches) == count
+        assert max(batch.num_graphs for batch in batches) <= 4
+        assert all(batch.cutoff.unique().tolist() == [3.0] for batch in batches)
+
+
+def test_a_stage_reads_nothing_else(val):
+    module = AtomsDataModule(3.0, train="absent.xyz", val=val)
+    module.setup("validate")
+    assert list(module.datasets) == ["val"]
+
+
+def test_sets_are_read_once(train, val):
+    module = AtomsDataModule(3.0, train, val)
+    module.setup("fit")
+    before = dict(module.datasets)
+    module.setup("validate")
+    module.setup("fit")
+    assert all(module.datasets[name] is data for name, data in before.items())
+
+
+def test_training_frames_are_shuffled_anew_each_epoch(train, val):
+    def epochs(seed):
+        module = AtomsDataModule(3.0, train, val, batch_size=3, seed=seed)
+        module.setup("fit")
+        loader = module.train_dataloader()
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)  # as Lightning does
+            yield energies(loader)
+
+    first, second = epochs(0)
+    in_order = [atoms.get_potential_energy() for atoms in frames(20)]
+    assert sorted(first) == sorted(second) == pytest.approx(sorted(in_order), rel=1e-7)
+    assert first != second
+    assert first != pytest.approx(in_order, rel=1e-7)
+    assert [first, second] == list(epochs(0))
+    assert [first, second] != list(epochs(1))
+
+
+def test_validation_frames_keep_their_order(train, val):
+    module = AtomsDataModule(3.0, train, val, batch_size=2)
+    module.setup("fit")
+    in_order = [atoms.get_potential_energy() for atoms in frames(5, seed=1)]
+    assert energies(module.val_dataloader()) == pytest.approx(in_order, rel=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_shards_hold_every_frame_once(count):
+    shards = [ShardSampler(range(count), 3, rank) for rank in range(3)]  # type: ignore[arg-type]
+    assert sorted(index for shard in shards for index in shard) == list(range(count))
+    assert [len(shard) for shard in shards] == [len(list(shard)) for shard in shards]
+
+
+def test_workers(train, val):
+    module = AtomsDataModule(3.0, train, val, batch_size=5, num_workers=1)
+    module.setup("fit")
+    loader = module.val_dataloader()
+    assert loader.persistent_workers
+    assert energies(loader) == energies(loader) == energies(module.datasets["val"])
+
+
+def test_prediction_needs_no_labels(tmp_path):
+    write(tmp_path / "a.xyz", molecule("H2O"))
+    module = AtomsDataModule(3.0, predict=str(tmp_path / "a.xyz"))
+    module.setup("predict")
+    (batch,) = module.predict_dataloader()
+    assert bool(batch.energy.isnan())
+
+
+def unlabelled(tmp_path: Path) -> str:
+    """A file with energies under another name."""
+    atoms = molecule("H2O")
+    atoms.info["total"] = -1.0
+    write(tmp_path / "unlabelled.xyz", [atoms] * 3)
+    return str(tmp_path / "unlabelled.xyz")
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+def test_a_set_that_is_not_named(stage):
+    name = {"fit": "train", "validate": "train"}.get(stage, stage)
+    with pytest.raises(
+        ValueError, match=f"data.{name} is not set: name a file, for example --data.{name}=frames.extxyz"
+    ):
+        AtomsDataModule(3.0).setup(stage)
+
+
+def test_bad_arguments(train, tmp_path):
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        AtomsDataModule(3.0, train, batch_size=0)
+    for fraction in (0.0, 0.01, 1.0, -0.5):
+        with pytest.raises(ValueError, match=r"of 20 frames leaves an empty set: set data.val or more frames"):
+            AtomsDataModule(3.0, train, val_fraction=fraction).setup("fit")
+    with pytest.raises(FileNotFoundError, match=r"absent.xyz: no such file"):
+        AtomsDataModule(3.0, "absent.xyz").setup("fit")
+    with pytest.raises(ValueError, match=r"no frame has an energy; set data.keys.energy \(.*'total'"):
+        AtomsDataModule(3.0, unlabelled(tmp_path)).setup("fit")
+    with pytest.raises(ValueError, match="no frame has energy under the key 'nothing'"):
+        AtomsDataModule(3.0, train, keys=LabelKeys("nothing")).setup("fit")
+    named = AtomsDataModule(3.0, unlabelled(tmp_path), keys=LabelKeys("total"), val_fraction=0.4)
+    named.setup("fit")
+    assert energies(named.datasets["train"]) == [-1.0, -1.0]
