@@ -200,7 +200,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...]) -> Any:
         raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {list(value.shape)}")
     if not np.isfinite(value).all():
         raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
-    return value.reshape(shape).copy()
+    return value.reshape(shape)
 
 
 def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:

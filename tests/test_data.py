@@ -172,7 +172,8 @@ def test_no_place_for_a_cache(path, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     assert len(AtomsDataset(path, 3.5, cache_dir=tmp_path / "file")) == 8
 
-    def full(*_):
+    def full(_, path):
+        path.write_bytes(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", full)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
@@ -62,7 +63,11 @@ def test_an_at_sign_in_a_name(tmp_path):
     write_frames(folder / "a@3.xyz", count=2)
     assert len(read_frames(folder / "a@3.xyz")) == 2
     assert len(read_frames(f"{folder / 'a@3.xyz'}@0:1")) == 1
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    write(folder / "b.traj", frames(3))
+    (folder / "b.traj").rename(folder / "b@1")
+    assert same(read_frames(folder / "b@1"), frames(3))
+    assert same(read_frames(f"{folder / 'b@1'}@2"), frames(3)[2:])
+    with pytest.raises(FileNotFoundError, match=r"absent.xyz: no such file"):
         read_frames(folder / "absent.xyz@1")
 
 
@@ -153,14 +158,20 @@ class Trap:
         return (Path.touch, (self.mark,))
 
 
-@pytest.mark.parametrize("name", ["a.pkl", "a.pickle", "a.pt", "a.traj", "a.xyz"])
+@pytest.mark.parametrize("name", ["a.pkl", "a.traj", "a.xyz", "a.pt", "a.ckpt"])
 def test_pickles_are_refused(name, tmp_path):
     mark = tmp_path / "mark"
-    (tmp_path / name).write_bytes(pickle.dumps(Trap(mark)))
+    if name in ("a.pt", "a.ckpt"):
+        torch.save(Trap(mark), tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(pickle.dumps(Trap(mark)))
     with pytest.raises(ValueError, match="a pickle can run code and is not read; convert it to extended XYZ"):
         read_frames(tmp_path / name)
     assert not mark.exists()
-    pickle.loads((tmp_path / name).read_bytes())
+    if name in ("a.pt", "a.ckpt"):
+        torch.load(tmp_path / name, weights_only=False)
+    else:
+        pickle.loads((tmp_path / name).read_bytes())
     assert mark.exists()  # it was armed
 
 

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 from torch_geometric.data.separate import separate
 
+from equireann_pyg.checkpoint import load_plain
 from equireann_pyg.data.reading import check_keys, read_frames, split_selection
 from equireann_pyg.elements import describe
 from equireann_pyg.graph import LabelKeys, from_ase
@@ -127,11 +127,11 @@ def _read_cache(path: Path) -> tuple[list[Data], list[str]] | None:
     if not path.is_file():
         return None
     try:
-        stored = torch.load(path, weights_only=True)
+        stored = load_plain(path)
         packed = Data.from_dict(stored["graphs"])
         slices, count = stored["slices"], stored["count"]
         return [separate(Data, packed, index, slices, decrement=False) for index in range(count)], stored["notes"]
-    except (RuntimeError, LookupError, EOFError, ValueError, TypeError, AttributeError, OSError, UnpicklingError):
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OSError):
         return None
 
 

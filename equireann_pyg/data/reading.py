@@ -50,7 +50,7 @@ def read_frames(file: str | Path) -> list[Atoms]:
     _refuse_pickle(path)
     try:
         source, kind = _source(path)
-        frames = list(iread(source, selection, format=kind))
+        frames = list(iread(source, selection, format=kind, do_not_split_by_at_sign=True))
     except Exception as error:  # ASE's readers raise anything on a broken file
         reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
         raise ValueError(f"{path}: unreadable or truncated ({reason}); restore the file") from error

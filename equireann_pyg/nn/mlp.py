@@ -13,6 +13,9 @@ from torch.nn.functional import silu
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
 
+LIMIT = 10.0
+"""Standardised inputs beyond this many standard deviations grow only logarithmically."""
+
 
 class ElementLinear(torch.nn.Module):
     """One linear map per element, stored as one tensor so that absent elements get a zero gradient.
@@ -53,7 +56,8 @@ class ElementMLP(torch.nn.Module):
     .. math:: h = W_1 x,\quad h \leftarrow h + W_p\,\sigma(\cdots W_2\,\sigma(h)),\quad y = W_{out}\,\sigma(h)
 
     with SiLU activations. The last map of the residual block and the output map start at zero, so the block is the
-    identity and the output vanishes at the start (as in REANN).
+    identity and the output vanishes at the start (as in REANN). Inputs far outside of their training distribution are
+    bent, :math:`x \to a \operatorname{asinh}(x/a)`, so that no structure, however compressed, makes the recursion run away.
 
     Args:
         num_species: number of elements.
@@ -90,6 +94,7 @@ class ElementMLP(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Evaluate every atom with the network of its element."""
+        x = LIMIT * torch.asinh(x / LIMIT)
         order = torch.argsort(species, stable=True)
         counts = torch.bincount(species, minlength=self.num_species).tolist()
         h = self.embed(x.index_select(0, order).split(counts))

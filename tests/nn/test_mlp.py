@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import silu
 
 from equireann_pyg.nn import ElementLinear, ElementMLP
+from equireann_pyg.nn.mlp import LIMIT
 from equireann_pyg.testing import assert_close, randomize
 
 SPECIES = torch.tensor([2, 0, 2, 2, 0])  # element 1 does not occur
@@ -20,7 +21,7 @@ def one_atom(mlp: ElementMLP, x: torch.Tensor, s: int) -> torch.Tensor:
     def linear(layer: ElementLinear, value: torch.Tensor) -> torch.Tensor:
         return value @ layer.weight[s] + layer.bias[s, 0]
 
-    h = g = linear(mlp.embed, x)
+    h = g = linear(mlp.embed, LIMIT * torch.asinh(x / LIMIT))
     for layer in mlp.block:
         g = linear(layer, silu(g))
     return linear(mlp.out, silu(h + g))
@@ -90,3 +91,14 @@ def test_grammar() -> None:
     assert not torch.equal(before, mlp.embed.weight)
     with pytest.raises(ValueError, match="hidden_channels is empty"):
         ElementMLP(3, 4, [], 2)
+
+
+def test_inputs_are_bent_only_far_out() -> None:
+    mlp = ElementMLP(1, 1, [4], 1).double()
+    randomize(mlp)
+    species = torch.zeros(3, dtype=torch.long)
+    outputs = mlp(torch.tensor([[1e2], [1e10], [1e20]]).double(), species).detach()
+    assert bool(outputs.isfinite().all())
+    assert float(outputs.abs().max()) < 1e5
+    bent = LIMIT * torch.asinh(torch.tensor(1.0) / LIMIT)
+    assert float(bent) == pytest.approx(1.0, rel=2e-3)
