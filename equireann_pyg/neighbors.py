@@ -22,7 +22,7 @@ def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     Args:
         pos: ``[N, 3]`` in Angstrom.
         cutoff: in Angstrom.
-        cell: ``[3, 3]``, lattice vectors in rows; ignored along open directions.
+        cell: ``[3, 3]``, lattice vectors in rows; vesin ignores those of open directions.
         pbc: ``[3]``, periodic directions.
     """
     from vesin import NeighborList
@@ -30,24 +30,13 @@ def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     neighbors = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True)
     i, j, shift = neighbors.compute(
         points=pos.detach().cpu().double().numpy(),
-        box=_complete_cell(cell, pbc).cpu().numpy(),
+        box=cell.detach().cpu().double().numpy(),
         periodic=pbc.cpu().numpy(),
         quantities="ijS",
     )
     i, j = torch.from_numpy(i.astype("int64")), torch.from_numpy(j.astype("int64"))
     edge_shift = torch.from_numpy(shift.astype("float64"))
     return torch.stack([j, i]).to(pos.device), edge_shift.to(pos.device, pos.dtype)
-
-
-def _complete_cell(cell: Tensor, pbc: Tensor) -> Tensor:
-    """The cell with open directions replaced by unit vectors normal to the periodic ones."""
-    cell = cell.detach().double().clone()
-    if bool(pbc.all()):
-        return cell
-    periodic = cell[pbc]  # -> [P, 3]
-    normal = torch.linalg.svd(torch.cat([periodic, torch.zeros(1, 3, dtype=cell.dtype)]))[2][len(periodic) :]
-    cell[~pbc] = normal
-    return cell
 
 
 def torch_cluster_edges(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Edges:

@@ -71,6 +71,20 @@ def write_gz(path: Path, frames: list[Atoms]) -> None:
     partial.replace(path)
 
 
+def print_summary(parts: dict[str, list[Atoms]]) -> None:
+    """One row for each chain: frames, torsional energy at the end of the scan, root mean square force."""
+    print("| chain | train / val / test | torsion, 60 degrees (eV) | energy spread (eV) | force RMS (eV/Å) |")
+    print("|---|---|---|---|---|")
+    for n in FRAMES:
+        own = {name: [atoms for atoms in frames if atoms.info["n_carbons"] == n] for name, frames in parts.items()}
+        frames = [atoms for name in SHARES for atoms in own[name]]
+        scan = [atoms.get_potential_energy() for atoms in own["scan"]]
+        spread = np.std([atoms.get_potential_energy() for atoms in frames])
+        force = np.sqrt(np.mean([np.mean(atoms.get_forces() ** 2) for atoms in frames]))
+        counts = " / ".join(str(len(own[name])) for name in SHARES)
+        print(f"| C{n}H4 | {counts} | {max(scan) - scan[0]:.3f} | {spread:.3f} | {force:.2f} |")
+
+
 def main() -> None:
     """Write the four files and say what is in them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,10 +92,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "equireann_pyg" / "datasets" / "cumulene")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, frames in splits(options.work).items():
+    parts = splits(options.work)
+    for name, frames in parts.items():
         path = options.out / f"{name}.extxyz.gz"
         write_gz(path, frames)
         print(f"{name:>5}: {len(frames):4d} frames, {path.stat().st_size / 1e3:.0f} kB")
+    print_summary(parts)
 
 
 if __name__ == "__main__":
