@@ -10,27 +10,56 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import plots
 from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.data import AtomsDataset, check_elements
+from equireann_pyg.data import AtomsDataset
+from equireann_pyg.elements import describe
 from equireann_pyg.graph import LabelKeys
 from equireann_pyg.metrics import QUANTITIES, PotentialErrors
 from equireann_pyg.potential import Potential
 
 Errors = dict[str, dict[str, float]]
+Outputs = list[dict[str, Tensor]]
+
+MANY = 10
+"""From this number of batches on, there is a progress bar."""
 
 
-def predict(potential: Potential, dataset: Sequence[Data], batch_size: int = 32) -> list[dict[str, Tensor]]:
-    """Output of the potential for each batch of a data set, in order, on the CPU."""
-    device = potential.scale.device
+def predict(potential: Potential, dataset: Sequence[Data], batch_size: int = 32) -> Outputs:
+    """Output of the potential for each graph, in order, on the CPU; the stress is NaN where there is no volume.
+
+    The potential is put into evaluation mode.
+
+    Raises:
+        ValueError: if ``batch_size`` is not positive or a predicted energy or force is not finite.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more frames, got {batch_size}")
+    potential.eval()
     starts = range(0, len(dataset), batch_size)
-    batches = (Batch.from_data_list(list(dataset[start : start + batch_size])) for start in starts)
-    return [{key: value.cpu() for key, value in potential.eval()(batch.to(device)).items()} for batch in batches]
+    outputs: Outputs = []
+    for start in track(starts, "evaluation", transient=True, disable=len(starts) < MANY):
+        outputs += _predict_batch(potential, [dataset[k] for k in range(start, min(start + batch_size, len(dataset)))])
+    for index, output in enumerate(outputs):
+        if not all(bool(torch.isfinite(output[name]).all()) for name in ("energy", "forces")):
+            raise ValueError(f"frame {index}: the predicted energy or forces are not finite; train the potential anew")
+    return outputs
+
+
+def _predict_batch(potential: Potential, frames: list[Data]) -> Outputs:
+    batch = Batch.from_data_list(frames).to(potential.scale.device)
+    output = {key: value.cpu() for key, value in potential(batch).items()}
+    output.setdefault("stress", torch.full((len(frames), 3, 3), torch.nan, dtype=torch.float64))
+    sizes = [data.z.numel() for data in frames]
+    parts = {key: value.split(sizes if key in ("forces", "atomic_energy") else 1) for key, value in output.items()}
+    return [{key: value[index] for key, value in parts.items()} for index in range(len(frames))]
 
 
 def evaluate(potential: Potential, dataset: Sequence[Data], batch_size: int = 32) -> Errors:
@@ -43,21 +72,34 @@ def evaluate(potential: Potential, dataset: Sequence[Data], batch_size: int = 32
 
     Returns:
         ``{config_type: {"frames": ..., "energy_rmse": ..., ...}}``, with ``"all"`` last.
+
+    Raises:
+        ValueError: see :func:`predict`.
     """
-    groups: dict[str, list[Data]] = {}
-    for data in dataset:
-        groups.setdefault(data.config_type, []).append(data)
+    return errors_by_type(predict(potential, dataset, batch_size), dataset)
+
+
+def errors_by_type(outputs: Outputs, dataset: Sequence[Data]) -> Errors:
+    """Errors of given predictions, see :func:`evaluate`."""
+    groups: dict[str, list[int]] = {}
+    for index, data in enumerate(dataset):
+        groups.setdefault(str(data.get("config_type") or "default"), []).append(index)
+    if "all" in groups:
+        groups["config_type all"] = groups.pop("all")  # "all" is the sum of all types
     total = PotentialErrors()
     table = {}
-    for name, frames in sorted(groups.items()):
+    for name, members in sorted(groups.items()):
+        labels = Batch.from_data_list([dataset[k] for k in members], exclude_keys=["edge_index", "edge_shift"])
+        output = _joined([outputs[k] for k in members])
         meter = PotentialErrors()
-        for start in range(0, len(frames), batch_size):
-            batch = Batch.from_data_list(frames[start : start + batch_size])
-            output = {key: value.cpu() for key, value in potential.eval()(batch.to(potential.scale.device)).items()}
-            meter.update(output, batch.cpu())
-            total.update(output, batch)
-        table[name] = {"frames": float(len(frames)), **meter.compute()}
-    return {**table, "all": {"frames": float(len(dataset)), **total.compute()}}
+        meter.update(output, labels)
+        total.update(output, labels)
+        table[name] = {"frames": float(len(members)), **meter.compute()}
+    return {**table, "all": {"frames": float(len(dataset)), **(total.compute() if groups else {})}}
+
+
+def _joined(outputs: Outputs) -> dict[str, Tensor]:
+    return {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
 
 
 def print_errors(errors: Errors, console: Console | None = None) -> None:
@@ -78,37 +120,74 @@ def write_errors(errors: Errors, path: Path) -> None:
     """Write the errors as CSV, whole or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(partial, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["config_type", *errors["all"]])
-        writer.writeheader()
-        writer.writerows({"config_type": kind, **row} for kind, row in errors.items())
-    partial.replace(path)
+    try:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["config_type", *errors["all"]])
+            writer.writeheader()
+            writer.writerows({"config_type": kind, **row} for kind, row in errors.items())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def parity_plots(potential: Potential, dataset: Sequence[Data], path: Path) -> None:
-    """Parity of energy per atom (relative to the reference energies), forces and stress where there are labels."""
-    outputs = predict(potential, dataset)
+def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:
+    """Parity of energy per atom (relative to the reference energies), forces and stress, of what has labels.
+
+    Args:
+        potential: whose reference energies are taken off.
+        outputs: predictions of :func:`predict`.
+        dataset: labelled graphs.
+        path: picture to write, whole or not at all.
+
+    Raises:
+        ValueError: if there are no labels.
+    """
     references = potential.reference_energies.cpu()
-    sizes = torch.tensor([data.z.numel() for data in dataset], dtype=torch.float64)
     free = torch.stack([references[data.z].sum() for data in dataset])
-    pairs: dict[str, tuple[Tensor, Tensor]] = {
-        "energy per atom": (
-            (torch.cat([data.energy for data in dataset]) - free) / sizes,
-            (torch.cat([output["energy"] for output in outputs]) - free) / sizes,
-        ),
-        "force": (torch.cat([data.forces for data in dataset]), torch.cat([output["forces"] for output in outputs])),
+    sizes = torch.tensor([data.z.numel() for data in dataset], dtype=torch.float64)
+    labels = {name: torch.cat([data[name] for data in dataset]) for name in ("energy", "forces", "stress")}
+    predicted = _joined(outputs)
+    for values in (labels, predicted):
+        values["energy"] = (values["energy"] - free) / sizes
+    drawn = {
+        name: (quantity, unit)
+        for name, quantity, unit in (
+            ("energy", "energy per atom", "eV"),
+            ("forces", "force", "eV/Å"),
+            ("stress", "stress", "eV/Å³"),
+        )
+        if bool(torch.isfinite(labels[name] - predicted[name]).any())
     }
-    if all("stress" in output for output in outputs):
-        predicted = torch.cat([output["stress"] for output in outputs])
-        pairs["stress"] = (torch.cat([data.stress for data in dataset]), predicted)
-    units = {"energy per atom": "eV", "force": "eV/Å", "stress": "eV/Å³"}
-    known = {name: torch.isfinite(pair[0] - pair[1]) for name, pair in pairs.items()}
-    drawn = [name for name in pairs if bool(known[name].any())]
+    if not drawn:
+        raise ValueError("no frame has a label to compare with")
     picture, axes = plots.figure(1, len(drawn), 3.6, 3.4)
-    for axis, name in zip(axes.flat, drawn, strict=True):
-        reference, prediction = (values[known[name]].numpy() for values in pairs[name])
-        plots.parity(axis, reference, {"model": prediction}, name, units[name])
+    for axis, (name, (quantity, unit)) in zip(axes.flat, drawn.items(), strict=True):
+        plots.parity(axis, labels[name].numpy(), {"model": predicted[name].numpy()}, quantity, unit)
     plots.save(picture, path)
+
+
+def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -> list[Data]:
+    """Graphs of all files, of elements that the potential knows.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: for unreadable files, unknown elements, or if no frame has a label; names file and frame.
+    """
+    dataset: list[Data] = []
+    for file in files:
+        graphs = AtomsDataset(file, potential.cutoff, keys).graphs
+        for index, data in enumerate(graphs):
+            unknown = set(data.z.tolist()) - set(potential.elements)
+            if unknown:
+                known = describe(potential.elements)
+                raise ValueError(
+                    f"{file}, frame {index}: unknown element {describe(unknown)}; the potential was made for {known}: "
+                    "remove the frame or train with that element"
+                )
+        dataset += graphs
+    if not any(bool(torch.isfinite(data[name]).any()) for data in dataset for name in ("energy", "forces", "stress")):
+        raise ValueError(f"{', '.join(files)}: no frame has a label; name them with --keys.energy, --keys.forces, ...")
+    return dataset
 
 
 def run(args: list[str]) -> Errors:
@@ -116,21 +195,33 @@ def run(args: list[str]) -> Errors:
 
     Raises:
         FileNotFoundError: if a file does not exist.
-        ValueError: for a bad checkpoint, unreadable data or unknown elements.
+        ValueError: for a bad checkpoint, unreadable or unlabelled data, unknown elements, a device that is not there or
+            an output that is no folder.
     """
     parser = ArgumentParser(prog="equireann evaluate", description="Errors of a potential by configuration type.")
     parser.add_argument("checkpoint", help="file of save_potential or training checkpoint")
     parser.add_argument("files", nargs="+", help="labelled structures, anything ase.io.read opens")
     parser.add_argument("--keys", type=LabelKeys, default=LabelKeys(), help="names of the labels")
-    parser.add_argument("--batch_size", type=int, default=32, help="frames at once")
+    parser.add_argument("--batch_size", type=PositiveInt, default=32, help="frames at once")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder of errors.csv and parity.png")
     options: Any = parser.instantiate_classes(parser.parse_args(args))
+    _check_options(options.out, options.device)
     potential = load_potential(options.checkpoint, options.device)
-    dataset = AtomsDataset(options.files, potential.cutoff, options["keys"])
-    check_elements(dataset.graphs, potential.elements, "evaluation")
-    errors = evaluate(potential, dataset.graphs, options.batch_size)
+    dataset = read_labelled(options.files, options["keys"], potential)
+    outputs = predict(potential, dataset, options.batch_size)
+    errors = errors_by_type(outputs, dataset)
     print_errors(errors)
     write_errors(errors, options.out / "errors.csv")
-    parity_plots(potential, dataset.graphs, options.out / "parity.png")
+    parity_plots(potential, outputs, dataset, options.out / "parity.png")
     return errors
+
+
+def _check_options(out: Path, device: str) -> None:
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--out {out}: {existing} is a file, not a folder; name another")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch has no error of its own for a missing device
+        raise ValueError(f"--device {device}: {' '.join(str(error).split())[:120]}; use --device cpu") from error

@@ -150,6 +150,16 @@ def test_a_damaged_cache_is_rebuilt(damage, path, load, count_builds, tmp_path):
     assert len(count_builds) == 2
 
 
+def test_a_wrong_bit_in_the_cache_is_noticed(path, load, count_builds, tmp_path):
+    first = load(path)
+    (file,) = (tmp_path / "cache").iterdir()
+    content, positions = bytearray(file.read_bytes()), torch.cat([data.pos for data in first.graphs]).numpy().tobytes()
+    content[content.index(positions) + 6] ^= 8
+    file.write_bytes(content)
+    assert_equal_graphs(load(path).graphs, first.graphs)
+    assert len(count_builds) == 2
+
+
 def test_a_cache_of_something_else_is_rebuilt(path, load, count_builds, tmp_path):
     first = load(path)
     (file,) = (tmp_path / "cache").iterdir()

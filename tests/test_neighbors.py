@@ -202,3 +202,37 @@ def test_missing_torch_cluster_is_noticed(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_cluster", None)
     assert not neighbors.torch_cluster_available()
     assert from_ase(molecule("CH4"), 3.0).edge_index.size(1) == 20
+
+
+def by_definition(atoms: Atoms, cutoff: float) -> list[tuple[int, ...]]:
+    """Sorted (i, j, S) from every translation that can reach; ASE's own list misses pairs of some flat cells."""
+    periodic, found = np.flatnonzero(atoms.pbc), []
+    vectors = atoms.cell.array[periodic]  # -> [P, 3]
+    inverse = np.linalg.pinv(vectors)  # -> [3, P]
+    reach = cutoff * np.linalg.norm(inverse, axis=0)
+    for i, j in np.ndindex(len(atoms), len(atoms)):
+        r = atoms.positions[j] - atoms.positions[i]
+        ranges = [np.arange(np.floor(-f - b), np.ceil(-f + b) + 1) for f, b in zip(r @ inverse, reach, strict=True)]
+        steps = np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(periodic)) if ranges else [[]]
+        shift = np.zeros((len(steps), 3), dtype=int)
+        shift[:, periodic] = steps
+        near = np.linalg.norm(r + shift @ atoms.cell.array, axis=1) < cutoff
+        found += [(i, j, *s) for s in shift[near].tolist() if i != j or any(s)]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 30.0])
+@pytest.mark.parametrize("spread", [3.0, 40.0])
+def test_atoms_far_outside_of_the_cell(scale, spread):
+    rng = np.random.default_rng(7)
+    count = 0
+    for pbc in np.ndindex(2, 2, 2):
+        open_directions = ~np.array(pbc, dtype=bool)
+        cell = 2.5 * np.eye(3) + rng.normal(scale=0.6, size=(3, 3))
+        cell[open_directions] *= scale  # whatever is in there must not matter
+        atoms = Atoms("C5", rng.uniform(-spread, spread, (5, 3)), cell=cell, pbc=pbc)
+        data = from_ase(atoms, 4.0)
+        expected = by_definition(atoms, 4.0)
+        assert listed(data.edge_index, data.edge_shift) == expected
+        count += len(expected)
+    assert count > 200
