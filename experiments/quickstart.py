@@ -36,7 +36,7 @@ from equireann_pyg.training import PotentialTask
 CUTOFF = 3.0  # Angstrom
 MODELS = {"EquiREANN": EquiREANN, "REANN": REANN}
 MODEL = {"elements": ["H", "C"], "cutoff": CUTOFF, "num_density": 32, "num_iterations": 5, "hidden_channels": [32, 32]}
-LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 16, 1
+LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 8, 1
 
 
 class History(lightning.Callback):
@@ -59,7 +59,7 @@ def train(name: str, epochs: int, out: Path) -> tuple[Potential, History, float]
     data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batch_size=BATCH_SIZE)
     task = PotentialTask(
         MODELS[name](**MODEL),
-        loss=EnergyForcesStressLoss(energy=20.0, forces=1.0),
+        loss=EnergyForcesStressLoss(energy=40.0, forces=1.0),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99)),
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
         warmup_steps=50,
