@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -105,15 +106,19 @@ def _joined(outputs: Outputs) -> dict[str, Tensor]:
 def print_errors(errors: Errors, console: Console | None = None) -> None:
     """Print the errors as a table, RMSE / MAE."""
     columns = [name for name in QUANTITIES if f"{name}_rmse" in errors["all"]]
-    table = Table(title="RMSE / MAE")
-    table.add_column("configuration")
+    table = Table(title="RMSE / MAE", box=SIMPLE_HEAD)
+    table.add_column("config_type", overflow="fold", min_width=11)
     table.add_column("frames", justify="right")
     for name in columns:
-        table.add_column(f"{name.replace('_', ' ')}\n({QUANTITIES[name]})", justify="right")
+        table.add_column(f"{name.removesuffix('_per_atom')}\n({QUANTITIES[name]})", justify="right", no_wrap=True)
     for kind, row in errors.items():
-        cells = [f"{row[f'{c}_rmse']:.3g} / {row[f'{c}_mae']:.3g}" if f"{c}_rmse" in row else "-" for c in columns]
+        cells = [_cell(row[f"{c}_rmse"], row[f"{c}_mae"]) if f"{c}_rmse" in row else "-" for c in columns]
         table.add_row(kind, f"{row['frames']:.0f}", *cells, style="bold" if kind == "all" else "")
     (console or Console()).print(table)
+
+
+def _cell(*errors: float) -> str:
+    return " / ".join(plots.three_digits(error) for error in errors)
 
 
 def write_errors(errors: Errors, path: Path) -> None:
