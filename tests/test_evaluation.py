@@ -56,9 +56,15 @@ def test_frames_without_labels_are_left_out(potential, graphs):
 
 
 def test_predictions_keep_the_order(potential, graphs):
-    batched = torch.cat([output["energy"] for output in predict(potential, graphs, batch_size=4)])
-    single = torch.cat([potential(graph)["energy"] for graph in graphs])
-    torch.testing.assert_close(batched, single, rtol=1e-5, atol=1e-5)
+    expected = [potential(graph) for graph in graphs]
+    outputs = predict(potential.train(), graphs, batch_size=4)
+    assert not potential.training
+    assert len(outputs) == len(graphs)
+    for output, single in zip(outputs, expected, strict=True):
+        assert bool(torch.isfinite(output["stress"]).all()) == ("stress" in single)
+        for name, value in single.items():
+            assert not output[name].requires_grad
+            torch.testing.assert_close(output[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max()))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
@@ -135,6 +141,35 @@ def test_table_file_and_pictures(potential, graphs, tmp_path, capsys):
     assert rows["cluster"]["stress_rmse"] == ""
     parity_plots(potential, outputs, graphs, tmp_path / "out" / "parity.png")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["errors.csv", "parity.png"]
+
+
+def test_what_the_parity_plots_show(potential, graphs, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        plots, "parity", lambda axis, x, models, quantity, unit: drawn.update({quantity: (x, models, unit)})
+    )
+    parity_plots(potential, predict(potential, graphs), graphs, tmp_path / "a.png")
+    assert {quantity: unit for quantity, (*_, unit) in drawn.items()} == {
+        "energy per atom": "eV", "force": "eV/Å", "stress": "eV/Å³"
+    }  # fmt: skip
+    for k, graph in enumerate(graphs):  # 2.5 eV per atom are the references
+        reference, models, _ = drawn["energy per atom"]
+        assert reference[k] == pytest.approx(float(graph.energy) / len(graph.z) - 2.5, rel=1e-9)
+        expected = float(potential(graph)["energy"]) / len(graph.z) - 2.5
+        assert models["model"][k] == pytest.approx(expected, rel=1e-4)
+        assert abs(expected) > 1e-3
+    unlabelled = [graph.clone() for graph in graphs]
+    for graph in unlabelled:
+        graph.energy, graph.forces, graph.stress = (
+            torch.full_like(graph[k], math.nan) for k in ("energy", "forces", "stress")
+        )
+    with pytest.raises(ValueError, match="no frame has a label to compare with"):
+        parity_plots(potential, predict(potential, graphs), unlabelled, tmp_path / "b.png")
+    for graph, labelled in zip(unlabelled, graphs, strict=True):
+        graph.forces = labelled.forces
+    drawn.clear()
+    parity_plots(potential, predict(potential, graphs), unlabelled, tmp_path / "b.png")
+    assert list(drawn) == ["force"]
 
 
 def test_nothing_half_written(potential, graphs, tmp_path, monkeypatch):
