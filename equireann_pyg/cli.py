@@ -57,7 +57,7 @@ def main(args: ArgsType = None) -> int:
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"default_env": False},
             )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"equireann: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

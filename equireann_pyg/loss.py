@@ -74,6 +74,16 @@ def residuals(output: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
     return errors
 
 
+def labelled(data: Data) -> dict[str, Tensor]:
+    """Which labels exist and can be compared, with the shapes of :func:`residuals`.
+
+    A prediction that is not a number still counts, so that a diverged model shows.
+    """
+    volume = torch.linalg.det(data.cell).abs().view(-1, 1, 1)
+    known = {name: torch.isfinite(data[name]) for name in ("energy", "forces", "stress")}
+    return {**known, "stress": known["stress"] & (volume > 0)}
+
+
 def atoms_per_graph(data: Data) -> Tensor:
     """Number of atoms of each graph, ``[G]`` float64."""
     if data.batch is None:
@@ -116,14 +126,14 @@ class EnergyForcesStressLoss(torch.nn.Module):
 
     def forward(self, output: dict[str, Tensor], data: Data, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of squares and numbers of labels of energy, forces and stress, ``[3]`` each, in units of the scale."""
-        errors = residuals(output, data)
+        errors, known = residuals(output, data), labelled(data)
         if "stress" in errors:
             volume = torch.linalg.det(data.cell).abs() / atoms_per_graph(data)  # -> [G]
             errors["stress"] = errors["stress"] * volume.view(-1, 1, 1)
         sums, counts = [], []
         for name in ("energy", "forces", "stress"):
             error = errors.get(name, scale.new_empty(0))
-            known = torch.isfinite(error)
-            sums.append((error[known] / scale).square().sum())
-            counts.append(known.sum())
+            chosen = known[name] if name in errors else torch.zeros_like(error, dtype=torch.bool)
+            sums.append((error[chosen] / scale).square().sum())
+            counts.append(chosen.sum())
         return torch.stack(sums), torch.stack(counts)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
-from equireann_pyg.loss import atoms_per_graph, residuals
+from equireann_pyg.loss import atoms_per_graph, labelled, residuals
 
 QUANTITIES = {
     "energy": "meV",
@@ -37,10 +37,12 @@ class PotentialErrors(Metric):
     def update(self, output: dict[str, Tensor], data: Data) -> None:
         """Add a batch."""
         errors = residuals(output, data)
+        known = labelled(data)
+        known["energy_per_atom"] = known["energy"]
         errors |= {"energy_per_atom": errors["energy"], "energy": errors["energy"] * atoms_per_graph(data)}
         for row, name in enumerate(QUANTITIES):
             if name in errors:
-                error = errors[name][torch.isfinite(errors[name])].detach().double()
+                error = errors[name][known[name]].detach().double()
                 self.squares[row] += error.square().sum()
                 self.absolutes[row] += error.abs().sum()
                 self.counts[row] += error.numel()

@@ -2,7 +2,7 @@ r"""From atomic energies to energy, forces and stress."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -58,6 +58,14 @@ class Potential(torch.nn.Module):
         self.model = model
         self.register_buffer("reference_energies", torch.zeros(len(SYMBOLS), dtype=torch.float64))  # eV
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Potential:
+        """Move or convert the model; reference energies and scale move along, but stay float64."""
+        exact = {name: getattr(self, name) for name in ("reference_energies", "scale")}
+        super()._apply(fn, recurse)
+        for name, value in exact.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
 
     @property
     def cutoff(self) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch_geometric.data import Batch
 
-from equireann_pyg.checkpoint import FORMAT, VERSION, recipe
+from equireann_pyg.checkpoint import potential_state
 from equireann_pyg.data import check_elements
 from equireann_pyg.loss import EnergyForcesStressLoss
 from equireann_pyg.metrics import PotentialErrors
@@ -198,10 +198,4 @@ class PotentialTask(lightning.LightningModule):
         weights = {
             key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
         }
-        checkpoint["potential"] = {
-            "format": FORMAT,
-            "version": VERSION,
-            "recipe": recipe(self.potential.model),
-            "dtype": str(self.potential.dtype).removeprefix("torch."),
-            "state_dict": weights,
-        }
+        checkpoint["potential"] = potential_state(self.potential) | {"state_dict": weights}

@@ -130,3 +130,22 @@ def test_warm_up_damps_the_first_steps_only(graphs):
     task = PotentialTask(small(), optimizer=lambda parameters: Spy(parameters, lr=0.04), warmup_steps=4)
     fit(task, graphs, epochs=2)
     assert rates == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.04, 0.04])
+
+
+def test_a_diverged_prediction_is_not_a_missing_label(graphs):
+    batch = Batch.from_data_list(graphs[:2])
+    lost = shifted(batch, energy=torch.nan)
+    sums, counts = EnergyForcesStressLoss()(lost, batch, torch.tensor(1.0).double())
+    assert counts[0] == 2
+    assert bool(sums[0].isnan())
+    meter = PotentialErrors()
+    meter.update(lost, batch)
+    assert meter.compute()["energy_rmse"] != meter.compute()["energy_rmse"]  # not a number
+
+
+def test_references_stay_exact_in_single_precision():
+    potential = Potential(small())
+    potential.set_references({29: -2041.98160039}, scale=0.123456789012345)
+    for converted in (potential.float(), potential.double(), potential.to(torch.float32)):
+        assert float(converted.reference_energies[29]) == -2041.98160039
+        assert float(converted.scale) == 0.123456789012345
