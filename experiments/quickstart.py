@@ -1,6 +1,6 @@
 """Learn the twist of cumulenes with EquiREANN, and see that REANN cannot.
 
-    python -m experiments.quickstart [--epochs 60] [--out quickstart]
+    python -m experiments.quickstart [--epochs 60] [--seed 0] [--out quickstart]
 
 Trains both models on the cumulene set of the package (density-functional theory, C4H4 to C9H4) with a cutoff of
 3 Angstrom, so short that no atom sees the hydrogen of both ends; prints a table of errors and writes pictures.
@@ -53,9 +53,9 @@ class History(lightning.Callback):
             self.errors.append(float(trainer.callback_metrics["val/forces_rmse"]))
 
 
-def train(name: str, epochs: int, out: Path) -> tuple[Potential, History, float]:
+def train(name: str, epochs: int, seed: int, out: Path) -> tuple[Potential, History, float]:
     """Train one model; potential with averaged weights, learning curve and seconds."""
-    lightning.seed_everything(SEED, verbose=False)
+    lightning.seed_everything(seed, verbose=False)
     data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batch_size=BATCH_SIZE)
     task = PotentialTask(
         MODELS[name](**MODEL),
@@ -172,6 +172,7 @@ def main() -> None:
     """Train, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=Path("quickstart"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -181,7 +182,7 @@ def main() -> None:
     potentials, seconds, curves = {}, {}, {}
     for name in MODELS:
         console.print(f"Training {name} ...")
-        potentials[name], history, seconds[name] = train(name, options.epochs, options.out)
+        potentials[name], history, seconds[name] = train(name, options.epochs, options.seed, options.out)
         curves[name] = (history.epochs, history.errors)
     report(potentials, seconds, options.out, console)
     picture, axes = plots.figure(1, 1, 4.0, 3.0)
