@@ -32,6 +32,7 @@ from equireann_pyg.nn import (
     PolynomialCutoff,
     SphericalHarmonics,
 )
+from equireann_pyg.ops import edge_order, kernels_for
 
 GROWTH = 3.0
 """Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
@@ -162,7 +163,8 @@ class EquiREANN(torch.nn.Module):
         envelope = self.envelope(r, self.cutoff)  # -> [E]
         angular = self.angular(edge_vec, r)  # -> [E, lm]
         radial = self.radial(r, species[edge_index[0]], species[edge_index[1]])  # -> [E, n]
-        edges = (edge_index, radial * envelope.unsqueeze(-1), angular, envelope)
+        order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
+        edges = (edge_index, radial * envelope.unsqueeze(-1), angular, envelope, order)
 
         coefficient = self.coefficient.index_select(0, species)  # -> [N, n]
         orbital = self.conv(coefficient, None, *edges)  # -> [N, lm, n]

@@ -7,6 +7,12 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
+from torch_geometric.utils import is_sparse, to_edge_index
+
+from equireann_pyg.ops import edge_order, kernels_for, orbital_sum
+
+STEPS = ("propagate", "message", "aggregate", "message_and_aggregate")
+"""Steps of a PyG layer that can be watched by hooks."""
 
 
 class OrbitalConv(MessagePassing):
@@ -22,6 +28,10 @@ class OrbitalConv(MessagePassing):
 
     Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061, in node-factored form: the neighbour's
     orbitals enter as a node tensor, no edge tensor is kept between iterations.
+
+    On the CPU the sum is one compiled kernel which makes no tensor of messages; set ``fuse = False``, as for any PyG layer,
+    for the plain route through :meth:`message`. That route also serves where messages are watched (explanations, hooks),
+    other aggregations and other devices.
 
     Args:
         **kwargs: passed to :class:`torch_geometric.nn.MessagePassing` (``aggr`` is ``"sum"`` unless given).
@@ -52,8 +62,16 @@ class OrbitalConv(MessagePassing):
         radial: Tensor,
         angular: Tensor,
         envelope: Tensor,
+        order: OptTensor = None,
     ) -> Tensor:
-        """Sum over the neighbours; shapes are those of the class."""
+        """Sum over the neighbours; shapes are those of the class.
+
+        ``order`` is the :func:`~equireann_pyg.ops.edge_order` of the edges, for callers that know it already.
+        """
+        if is_sparse(edge_index):  # the transposed adjacency matrix, as everywhere in PyG
+            edge_index = to_edge_index(edge_index)[0].flip(0)
+        if self._fusible(coefficient, orbital, radial, angular, envelope):
+            return self.message_and_aggregate(edge_index, coefficient, orbital, radial, angular, envelope, order)
         num_nodes = coefficient.size(0)
         envelope = envelope if envelope.dim() == 2 else envelope.unsqueeze(-1)  # apart: PyG parses the call below
         return self.propagate(
@@ -65,6 +83,27 @@ class OrbitalConv(MessagePassing):
             envelope=envelope,
             size=(num_nodes, num_nodes),
         )  # -> [N, lm, n]
+
+    def _fusible(self, *fields: OptTensor) -> bool:
+        """Whether the compiled sum may stand in for ``propagate``: a plain sum of our messages that nobody watches."""
+        ours = all(getattr(type(self), step) is getattr(OrbitalConv, step) for step in ("message", "aggregate", "update"))
+        hooks = (getattr(self, f"_{step}_forward{pre}_hooks") for step in STEPS for pre in ("_pre", ""))
+        plain_sum = self.aggr in ("sum", "add") and self.flow == "source_to_target"
+        return bool(self.fuse and plain_sum and ours and not self.explain and not any(hooks) and kernels_for(*fields))
+
+    def message_and_aggregate(
+        self,
+        edge_index: Tensor,
+        coefficient: Tensor,
+        orbital: OptTensor,
+        radial: Tensor,
+        angular: Tensor,
+        envelope: Tensor,
+        order: OptTensor = None,
+    ) -> Tensor:
+        """All messages and their sum at once, without a tensor of messages ``[E, lm, n]``."""
+        order = edge_order(edge_index, coefficient.size(0)) if order is None else order
+        return orbital_sum(coefficient, orbital, edge_index, order, radial, angular, envelope)
 
     def message(
         self, coefficient_j: Tensor, orbital_j: OptTensor, radial: Tensor, angular: Tensor, envelope: Tensor

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
+
+from equireann_pyg.ops import element_linear, kernels_for
 
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
@@ -26,8 +29,8 @@ class ElementLinear(torch.nn.Module):
         out_channels: output width.
 
     Shapes:
-        - input: S tensors ``[N_s, in_channels]``, the rows of each element
-        - output: S tensors ``[N_s, out_channels]``
+        - input: ``x [N, in_channels]``, ``species [N]`` element index
+        - output: ``[N, out_channels]``
     """
 
     def __init__(self, num_species: int, in_channels: int, out_channels: int) -> None:
@@ -41,9 +44,16 @@ class ElementLinear(torch.nn.Module):
         torch.nn.init.normal_(self.weight, std=gain * self.weight.size(1) ** -0.5)
         torch.nn.init.zeros_(self.bias)
 
-    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Apply each element's map to its rows."""
-        return [torch.addmm(b, x, w) for x, w, b in zip(rows, self.weight, self.bias, strict=True)]
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Apply to every row the map of its element."""
+        if kernels_for(x, self.weight):
+            return element_linear(x, species, self.weight) + self.bias.squeeze(1).index_select(0, species)
+        order, parts = _by_element(x, species, self.weight.size(0))
+        return _in_order([self.one(s, rows) for s, rows in enumerate(parts)], order)
+
+    def one(self, s: int, rows: Tensor) -> Tensor:
+        """Apply the map of element ``s``."""
+        return torch.addmm(self.bias[s], rows, self.weight[s])
 
     def extra_repr(self) -> str:
         num_species, in_channels, out_channels = self.weight.shape
@@ -95,11 +105,30 @@ class ElementMLP(torch.nn.Module):
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Evaluate every atom with the network of its element."""
         x = LIMIT * torch.asinh(x / LIMIT)
-        order = torch.argsort(species, stable=True)
-        counts = torch.bincount(species, minlength=self.num_species).tolist()
-        h = self.embed(x.index_select(0, order).split(counts))
+        if kernels_for(x, self.embed.weight):
+            return self._layers(x, lambda layer, h: layer(h, species))
+        order, parts = _by_element(x, species, self.num_species)
+        return _in_order([self._layers(rows, partial(_one, s)) for s, rows in enumerate(parts)], order)
+
+    def _layers(self, x: Tensor, apply: Callable[[ElementLinear, Tensor], Tensor]) -> Tensor:
+        h = apply(self.embed, x)
         g = h
         for layer in self.block:
-            g = layer([silu(rows) for rows in g])
-        y = self.out([silu(a + b) for a, b in zip(h, g, strict=True)])
-        return torch.cat(y).index_select(0, torch.argsort(order))
+            g = apply(layer, silu(g))  # type: ignore[arg-type]
+        return apply(self.out, silu(h + g))
+
+
+def _one(s: int, layer: ElementLinear, x: Tensor) -> Tensor:
+    return layer.one(s, x)
+
+
+def _by_element(x: Tensor, species: Tensor, num_species: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Rows of ``x`` for each element, and the order that sorts them so."""
+    order = torch.argsort(species, stable=True)
+    counts = torch.bincount(species, minlength=num_species).tolist()
+    return order, x.index_select(0, order).split(counts)
+
+
+def _in_order(parts: Sequence[Tensor], order: Tensor) -> Tensor:
+    """Undo :func:`_by_element`."""
+    return torch.cat(list(parts)).index_select(0, torch.argsort(order))

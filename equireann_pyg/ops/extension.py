@@ -1,0 +1,126 @@
+"""The compiled kernels: built by the machine's C++ compiler on first use and kept in the user's cache folder.
+
+Without a compiler, or with ``EQUIREANN_KERNELS=0`` in the environment, every layer takes its plain path in torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.cache import user_cache
+
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+
+FLAGS = (
+    *("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fopenmp"),
+    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),  # -ffast-math would change the whole process
+    "-DAT_PARALLEL_OPENMP=1",
+)
+
+KERNEL_TYPES = (torch.float32, torch.float64)
+
+logger = logging.getLogger("equireann_pyg")
+_plain = False
+
+
+@contextmanager
+def plain_path() -> Iterator[None]:
+    """Within this context every layer of the process takes its plain path in torch: the reference of all fast ones."""
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
+
+
+def kernels_for(*tensors: Tensor | None) -> bool:
+    """Whether the compiled kernels serve these tensors: all on the CPU, of one type, float32 or float64."""
+    first, *others = (tensor for tensor in tensors if tensor is not None)
+    if first.device.type != "cpu" or first.dtype not in KERNEL_TYPES or _plain:
+        return False
+    same = all(other.dtype == first.dtype and other.device.type == "cpu" for other in others)
+    return same and not torch.is_autocast_enabled("cpu") and load_kernels()
+
+
+@cache
+def load_kernels() -> bool:
+    """Build and load the kernels, once per process; False, with a warning that says why, where that fails."""
+    if os.environ.get("EQUIREANN_KERNELS") == "0":
+        return False
+    try:
+        torch.ops.load_library(str(_library()))
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[-500:]
+        warnings.warn(
+            f"no compiled kernels, taking the plain path, which is several times slower ({reason}); install a C++ compiler "
+            "or name one in CXX, or set EQUIREANN_KERNELS=0 to silence this",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def _library() -> Path:
+    """The shared library of the kernels, built if this machine has none yet."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if compiler is None:
+        raise OSError("no C++ compiler found")
+    folder = user_cache() / "kernels"
+    path = folder / f"{_fingerprint(compiler)}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "lock", "w") as lock:  # released by the system, whatever happens to this process
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _build(compiler, path)
+    return path
+
+
+def _build(compiler: str, path: Path) -> None:
+    from torch.utils.cpp_extension import include_paths, library_paths
+
+    logger.warning("compiling the kernels of equireann_pyg with %s: once, under a minute", compiler)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    includes = [f"-I{folder}" for folder in include_paths()]
+    libraries = [f"-L{folder}" for folder in library_paths()]
+    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-ltorch_cpu", "-lc10", "-o", str(partial)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"{compiler} failed: {done.stderr}")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fingerprint(compiler: str) -> str:
+    """Names everything the library depends on: sources, flags, torch, compiler and processor."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    digest = hashlib.sha256(repr((torch.__version__, compiler, version, FLAGS, _processor())).encode())
+    for source in SOURCES:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _processor() -> str:
+    """Model and instruction sets, for ``-march=native``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
