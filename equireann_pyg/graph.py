@@ -138,11 +138,17 @@ def _sorted(edge_index: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
 
 def edge_vectors(data: Data) -> Tensor:
     r"""Vectors :math:`\mathbf r_{ij} = \mathbf r_j + S\,\mathrm{cell} - \mathbf r_i` of a graph or a batch, ``[E, 3]``."""
-    j, i = data.edge_index
-    batch = data.batch
-    cell = data.cell[0] if batch is None else data.cell[batch[i]]  # -> [3, 3] or [E, 3, 3]
-    shift = data.edge_shift @ cell if batch is None else torch.einsum("ea,eab->eb", data.edge_shift, cell)
-    return data.pos[j] - data.pos[i] + shift
+    return edge_differences(data.pos, data.cell, data.edge_index, data.edge_shift, data.batch)
+
+
+def edge_differences(pos: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: Tensor, batch: Tensor | None) -> Tensor:
+    """:func:`edge_vectors` of the bare fields; ``batch`` is None for a single graph."""
+    j, i = edge_index
+    if batch is None:
+        shift = edge_shift @ cell[0]  # -> [E, 3]
+    else:
+        shift = torch.einsum("ea,eab->eb", edge_shift, cell[batch[i]])  # -> [E, 3]
+    return pos[j] - pos[i] + shift
 
 
 def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> Data:

@@ -13,6 +13,7 @@ From edges to atomic energies, for iterations t = 0..T (node-factored form of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ from equireann_pyg.nn import (
     PolynomialCutoff,
     SphericalHarmonics,
 )
-from equireann_pyg.ops import edge_order, kernels_for
+from equireann_pyg.nn.blocks import by_rows
+from equireann_pyg.ops import edge_order, kernels_for, tracing
 
 GROWTH = 3.0
 """Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
@@ -140,7 +142,7 @@ class EquiREANN(torch.nn.Module):
             ValueError: if an atom's element is not one of ``elements``.
         """
         species = self._species[z]  # type: ignore[index]
-        if species.numel() and int(species.min()) < 0:
+        if not tracing() and species.numel() and int(species.min()) < 0:
             unknown = describe(set(z[species < 0].tolist()))
             known = describe(self.elements)
             raise ValueError(f"unknown element {unknown}: this model was made for {known}; add it to `elements`")
@@ -156,27 +158,39 @@ class EquiREANN(torch.nn.Module):
         """
         return coefficient.unsqueeze(-2) * orbital_sum
 
+    def basis(self, edge_vec: Tensor, species_j: Tensor, species_i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Radial functions with their envelope ``[E, n]``, angular part ``[E, lm]`` and envelope ``[E]`` of every edge."""
+        r = edge_vec.norm(dim=-1)  # -> [E]
+        envelope = self.envelope(r, self.cutoff)  # -> [E]
+        radial = self.radial(r, species_j, species_i, envelope)  # -> [E, n]
+        return radial, self.angular(edge_vec, r), envelope
+
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield orbital ``[N, lm, n]`` and density ``[N, k]`` of every iteration t = 0..T."""
         species = self.species(z)
-        r = edge_vec.norm(dim=-1)  # -> [E]
-        envelope = self.envelope(r, self.cutoff)  # -> [E]
-        angular = self.angular(edge_vec, r)  # -> [E, lm]
-        radial = self.radial(r, species[edge_index[0]], species[edge_index[1]])  # -> [E, n]
+        radial, angular, envelope = by_rows(self.basis, edge_vec, species[edge_index[0]], species[edge_index[1]])
         order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
-        edges = (edge_index, radial * envelope.unsqueeze(-1), angular, envelope, order)
+        edges = (edge_index, radial, angular, envelope, order)
 
         coefficient = self.coefficient.index_select(0, species)  # -> [N, n]
         orbital = self.conv(coefficient, None, *edges)  # -> [N, lm, n]
-        density = self.densities[0](orbital)  # -> [N, k]
-        yield orbital, density
         orbital_sum = orbital
-        for t, (scaling, update) in enumerate(zip(self.scalings, self.updates, strict=False)):
-            coefficient = coefficient + update(scaling(density, species), species)
-            orbital = self.conv(coefficient, self.message(coefficient, orbital, orbital_sum), *edges)
-            density = self.densities[0 if self.share_contraction else t + 1](orbital)
+        for t in range(self.num_iterations + 1):
+            (density,) = by_rows(partial(self._density, t), orbital)  # -> [N, k]
             yield orbital, density
-            orbital_sum = orbital_sum + orbital
+            if t < self.num_iterations:
+                (coefficient,) = by_rows(partial(self._update, t), coefficient, density, species)
+                orbital = self.conv(coefficient, self.message(coefficient, orbital, orbital_sum), *edges)
+                orbital_sum = orbital_sum + orbital
+
+    def _density(self, t: int, orbital: Tensor) -> tuple[Tensor]:
+        return (self.densities[0 if self.share_contraction else t](orbital),)
+
+    def _update(self, t: int, coefficient: Tensor, density: Tensor, species: Tensor) -> tuple[Tensor]:
+        return (coefficient + self.updates[t](self.scalings[t](density, species), species),)
+
+    def _energy(self, density: Tensor, species: Tensor) -> tuple[Tensor]:
+        return (self.readout(self.scalings[-1](density, species), species).squeeze(-1),)
 
     def encode(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
         """Last density ``[N, k]`` (invariant) and last orbital ``[N, lm, n]`` (equivariant)."""
@@ -186,8 +200,8 @@ class EquiREANN(torch.nn.Module):
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Atomic energies ``[N]``."""
         density, _ = self.encode(z, edge_index, edge_vec)
-        species = self.species(z)
-        return self.readout(self.scalings[-1](density, species), species).squeeze(-1)
+        (energy,) = by_rows(self._energy, density, self.species(z))
+        return energy
 
     @torch.no_grad()
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import SYMBOLS, atomic_number, describe
-from equireann_pyg.graph import edge_vectors
+from equireann_pyg.graph import edge_differences
 
 
 class AtomicEnergyModel(Protocol):
@@ -117,58 +117,107 @@ class Potential(torch.nn.Module):
             ValueError: for elements the model does not know, a graph with too short a cutoff, or stress asked for
                 without a cell.
         """
-        self._check_cutoff(data)
-        volume = torch.linalg.det(data.cell).abs()  # -> [G]
-        if stress is None:
-            stress = bool((volume > 0).any())
-        elif stress and not bool((volume > 0).all()):
-            raise ValueError("stress: the graph has no cell volume; set a cell or leave out stress")
+        stress = self.check(data, stress)
+        return self.evaluate(*graph_tensors(data), forces=forces, stress=stress)
+
+    def check(self, data: Data, stress: bool | None = None) -> bool:
+        """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`."""
+        check_cutoff(data, self.cutoff)
+        return has_volume(data, stress)
+
+    def evaluate(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        cell: Tensor,
+        edge_index: Tensor,
+        edge_shift: Tensor,
+        batch: Tensor | None,
+        forces: bool,
+        stress: bool,
+    ) -> dict[str, Tensor]:
+        """:meth:`forward` on the bare fields of a graph, free of checks and of choices that depend on data."""
         differentiate = forces or stress
         with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
-            edge_vec = edge_vectors(data)  # -> [E, 3]
+            edge_vec = edge_differences(pos, cell, edge_index, edge_shift, batch)  # -> [E, 3]
             if differentiate and not edge_vec.requires_grad:
                 edge_vec.requires_grad_()
-            output = self._energies(data, edge_vec)
+            atomic = self.scale * self.model(z, edge_index, edge_vec.to(self.dtype)).double()
+            atomic = atomic + self.reference_energies.index_select(0, z)  # -> [N]
+            energy = _per_graph(atomic, batch, cell.size(0))  # -> [G]
+            output = {"energy": energy, "atomic_energy": atomic}
             if differentiate:
-                output |= self._derivatives(data, edge_vec, output["energy"], volume, forces, stress)
+                (gradient,) = torch.autograd.grad(
+                    energy.sum(), edge_vec, create_graph=self.training, materialize_grads=True
+                )  # -> [E, 3]
+            if forces:
+                output["forces"] = _forces(gradient, edge_index, z.numel())
+            if stress:
+                output["stress"] = _stress(_virial(edge_vec, gradient, edge_index, batch, cell.size(0)), cell)
         return output if self.training else {key: value.detach() for key, value in output.items()}
 
-    def _energies(self, data: Data, edge_vec: Tensor) -> dict[str, Tensor]:
-        model_energy = self.model(data.z, data.edge_index, edge_vec.to(self.dtype))
-        atomic = self.scale * model_energy.double() + self.reference_energies[data.z]  # -> [N]
-        batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
-        return {"energy": scatter(atomic, batch, dim_size=data.cell.size(0)), "atomic_energy": atomic}
 
-    def _derivatives(
-        self, data: Data, edge_vec: Tensor, energy: Tensor, volume: Tensor, forces: bool, stress: bool
-    ) -> dict[str, Tensor]:
-        (gradient,) = torch.autograd.grad(
-            energy.sum(), edge_vec, create_graph=self.training, materialize_grads=True
-        )  # -> [E, 3]
-        source, target = data.edge_index
-        num_nodes = data.z.numel()
-        output = {}
-        if forces:
-            output["forces"] = scatter(gradient, target, dim_size=num_nodes) - scatter(
-                gradient, source, dim_size=num_nodes
-            )  # -> [N, 3]
-        if stress:
-            batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
-            virial = edge_vec.unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
-            virial = scatter(virial, batch[target], dim_size=volume.numel())  # -> [G, 3, 3]
-            output["stress"] = _stress(virial, volume.view(-1, 1, 1))
-        return output
+def check_cutoff(data: Data, cutoff: float) -> None:
+    """Refuse a graph that was built with a shorter cutoff than ``cutoff`` (Angstrom).
 
-    def _check_cutoff(self, data: Data) -> None:
-        built = data.get("cutoff") if hasattr(data, "get") else None
-        if built is not None and bool((built < self.cutoff - 1e-6).any()):
-            raise ValueError(
-                f"cutoff mismatch: the graph was built with {float(built.min()):g} Angstrom, the model needs "
-                f"{self.cutoff:g}; build it with from_ase(atoms, cutoff={self.cutoff:g})"
-            )
+    Raises:
+        ValueError: with both cutoffs.
+    """
+    built = data.get("cutoff") if hasattr(data, "get") else None
+    if built is not None and bool((built < cutoff - 1e-6).any()):
+        raise ValueError(
+            f"cutoff mismatch: the graph was built with {float(built.min()):g} Angstrom, the model needs "
+            f"{cutoff:g}; build it with from_ase(atoms, cutoff={cutoff:g})"
+        )
 
 
-def _stress(virial: Tensor, volume: Tensor) -> Tensor:
+def has_volume(data: Data, stress: bool | None = None) -> bool:
+    """Whether to compute stress: as asked for, or else if any graph has a cell with a volume.
+
+    Raises:
+        ValueError: if it was asked for and a graph has no volume.
+    """
+    if stress is False:
+        return False
+    volume = _volume(data.cell)
+    if stress is None:
+        return bool((volume > 0).any())
+    if not bool((volume > 0).all()):
+        raise ValueError("stress: the graph has no cell volume; set a cell or leave out stress")
+    return True
+
+
+def graph_tensors(data: Data) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Fields of a graph or batch that a potential reads: z, pos, cell, edge_index, edge_shift, batch."""
+    return data.z, data.pos, data.cell, data.edge_index, data.edge_shift, data.batch
+
+
+def _per_graph(values: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
+    return values.sum(0, keepdim=True) if batch is None else scatter(values, batch, dim_size=num_graphs)
+
+
+def _forces(gradient: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
+    """Forces ``[N, 3]`` from the gradient with respect to the edge vectors."""
+    source, target = edge_index
+    return scatter(gradient, target, dim_size=num_nodes) - scatter(gradient, source, dim_size=num_nodes)
+
+
+def _virial(edge_vec: Tensor, gradient: Tensor, edge_index: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
+    r""":math:`\sum_{ij} \mathbf r_{ij} \otimes \partial E / \partial \mathbf r_{ij}` of every graph, ``[G, 3, 3]``."""
+    if batch is None:
+        return (edge_vec.T @ gradient).unsqueeze(0)
+    outer = edge_vec.unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
+    return scatter(outer, batch[edge_index[1]], dim_size=num_graphs)
+
+
+def _volume(cell: Tensor) -> Tensor:
+    """Volumes ``[G]`` of the cells ``[G, 3, 3]``, zero for open systems."""
+    a, b, c = cell.unbind(1)
+    return (torch.linalg.cross(a, b) * c).sum(-1).abs()
+
+
+def _stress(virial: Tensor, cell: Tensor) -> Tensor:
     """Symmetric virial per volume, NaN where there is no volume; the double ``where`` keeps gradients finite."""
+    volume = _volume(cell).view(-1, 1, 1)
     stress = 0.5 * (virial + virial.transpose(1, 2)) / torch.where(volume > 0, volume, torch.ones_like(volume))
     return torch.where(volume > 0, stress, torch.full_like(stress, torch.nan))

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equireann_pyg.ops import kernels_for, monomials
+from equireann_pyg.ops.edges import MAX_DEGREE
+
 
 def solid_harmonics(vec: Tensor, max_degree: int) -> Tensor:
     r"""Real solid harmonics :math:`r^l Y_{lm}(\hat r)` for l = 0..L, orthonormal on the unit sphere.
@@ -90,6 +93,15 @@ def _monomials(max_degree: int) -> list[tuple[int, int, int]]:
     ]
 
 
+def _harmonics_of_monomials(max_degree: int) -> Tensor:
+    r"""Coefficients of :math:`\sqrt{4\pi}\, r^l Y_{lm}` in the unweighted monomials, ``[(L+1)(L+2)(L+3)/6, (L+1)^2]``."""
+    points = torch.randn(4 * len(_monomials(max_degree)), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = cartesian_moments(torch.ones(1, 3, dtype=torch.float64), max_degree)
+    values = math.sqrt(4 * math.pi) * solid_harmonics(points, max_degree)
+    matrix = torch.linalg.lstsq(cartesian_moments(points, max_degree) / weights, values).solution
+    return torch.where(matrix.abs() > 1e-9, matrix, torch.zeros_like(matrix)).to(torch.get_default_dtype())
+
+
 class Angular(torch.nn.Module):
     """Base class of angular parts: ``forward(vec [E, 3], r [E]) -> [E, lm]``, components grouped by l.
 
@@ -141,8 +153,14 @@ class SphericalHarmonics(Angular):
         """2l + 1 for each l."""
         return [2 * degree + 1 for degree in range(self.max_degree + 1)]
 
+    def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
+        super().__init__(max_degree, unit)
+        self.register_buffer("_matrix", _harmonics_of_monomials(max_degree), persistent=False)
+
     def polynomials(self, vec: Tensor) -> Tensor:
         """See :func:`solid_harmonics`."""
+        if self.max_degree <= MAX_DEGREE and kernels_for(vec, self._matrix):
+            return monomials(vec, self.max_degree) @ self._matrix
         return math.sqrt(4 * math.pi) * solid_harmonics(vec, self.max_degree)
 
 
@@ -154,6 +172,13 @@ class CartesianMoments(Angular):
         """(l+1)(l+2)/2 for each l."""
         return [(degree + 1) * (degree + 2) // 2 for degree in range(self.max_degree + 1)]
 
+    def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
+        super().__init__(max_degree, unit)
+        weights = cartesian_moments(torch.ones(1, 3, dtype=torch.float64), max_degree).squeeze(0)
+        self.register_buffer("_weights", weights.to(torch.get_default_dtype()), persistent=False)
+
     def polynomials(self, vec: Tensor) -> Tensor:
         """See :func:`cartesian_moments`."""
+        if self.max_degree <= MAX_DEGREE and kernels_for(vec, self._weights):
+            return monomials(vec, self.max_degree) * self._weights
         return cartesian_moments(vec, self.max_degree)

@@ -46,6 +46,8 @@ class ElementLinear(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Apply to every row the map of its element."""
+        if self.weight.size(0) == 1:
+            return self.one(0, x)
         if kernels_for(x, self.weight):
             return element_linear(x, species, self.weight) + self.bias.squeeze(1).index_select(0, species)
         order, parts = _by_element(x, species, self.weight.size(0))
@@ -105,7 +107,7 @@ class ElementMLP(torch.nn.Module):
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Evaluate every atom with the network of its element."""
         x = LIMIT * torch.asinh(x / LIMIT)
-        if kernels_for(x, self.embed.weight):
+        if self.num_species == 1 or kernels_for(x, self.embed.weight):
             return self._layers(x, lambda layer, h: layer(h, species))
         order, parts = _by_element(x, species, self.num_species)
         return _in_order([self._layers(rows, partial(_one, s)) for s, rows in enumerate(parts)], order)

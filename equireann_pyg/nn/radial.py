@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from equireann_pyg.ops import gaussians, kernels_for
+
 
 class GaussianRadial(torch.nn.Module):
     r"""Gaussian orbitals :math:`G_n(r) = \exp[-a_n (r - s_n)^2]` with trainable centres and exponents.
@@ -53,12 +55,16 @@ class GaussianRadial(torch.nn.Module):
         """Table row of every edge, ``[E]``."""
         raise TypeError(f"{type(self).__name__} must define row(species_j, species_i)")
 
-    def forward(self, r: Tensor, species_j: Tensor, species_i: Tensor) -> Tensor:
-        """Evaluate all functions on all edges."""
+    def forward(self, r: Tensor, species_j: Tensor, species_i: Tensor, envelope: Tensor | None = None) -> Tensor:
+        """Evaluate all functions on all edges, under an envelope ``[E]`` if there is one."""
         row = self.row(species_j, species_i)
-        centre = self.centre.index_select(0, row)  # -> [E, n]
-        exponent = softplus(self.raw_exponent).index_select(0, row)  # -> [E, n]
-        return torch.exp(-exponent * (r.unsqueeze(-1) - centre).square())  # -> [E, n]
+        exponent = softplus(self.raw_exponent)
+        if kernels_for(r, envelope, exponent):
+            envelope = torch.ones_like(r) if envelope is None else envelope
+            return gaussians(r, envelope, row, self.centre, exponent)  # -> [E, n]
+        distance = r.unsqueeze(-1) - self.centre.index_select(0, row)  # -> [E, n]
+        values = torch.exp(-exponent.index_select(0, row) * distance.square())  # -> [E, n]
+        return values if envelope is None else values * envelope.unsqueeze(-1)
 
     def extra_repr(self) -> str:
         return f"{self.num_radial}, num_species={self.num_species}, cutoff={self.cutoff}"

@@ -1,7 +1,18 @@
 """Compiled kernels and their derivatives; the layers of :mod:`equireann_pyg.nn` use them where they can."""
 
-from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path
+from equireann_pyg.ops.edges import gaussians, monomials
+from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path, tracing
 from equireann_pyg.ops.networks import element_linear
 from equireann_pyg.ops.orbitals import edge_order, orbital_sum
 
-__all__ = ["edge_order", "element_linear", "kernels_for", "load_kernels", "orbital_sum", "plain_path"]
+__all__ = [
+    "edge_order",
+    "element_linear",
+    "gaussians",
+    "kernels_for",
+    "load_kernels",
+    "monomials",
+    "orbital_sum",
+    "plain_path",
+    "tracing",
+]

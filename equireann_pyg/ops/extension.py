@@ -20,10 +20,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from equireann_pyg.cache import user_cache
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 
 FLAGS = (
     *("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fopenmp"),
@@ -46,6 +48,11 @@ def plain_path() -> Iterator[None]:
         yield
     finally:
         _plain = before
+
+
+def tracing() -> bool:
+    """Whether torch records operations instead of computing: checks that look at values are not possible then."""
+    return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
 def kernels_for(*tensors: Tensor | None) -> bool:
@@ -112,7 +119,7 @@ def _fingerprint(compiler: str) -> str:
     """Names everything the library depends on: sources, flags, torch, compiler and processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     digest = hashlib.sha256(repr((torch.__version__, compiler, version, FLAGS, _processor())).encode())
-    for source in SOURCES:
+    for source in (*SOURCES, *HEADERS):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:24]
 

@@ -12,57 +12,24 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include <cstring>
 #include <tuple>
+
+#include "simd.h"
 
 namespace {
 
 using at::Tensor;
 using OptTensor = const std::optional<Tensor>&;
 using std::int64_t;
+using namespace simd;
 
 constexpr int64_t GRAIN = 16;          // atoms per task of a thread
 constexpr int64_t MAX_COMPONENTS = 64;  // of an orbital on the stack
-
-// ---- vectors of W channels --------------------------------------------------------------------------------------------
-
-template <typename T, int W>
-struct Vector {
-  typedef T type __attribute__((vector_size(W * sizeof(T))));
-};
-
-template <typename T>
-struct Vector<T, 1> {
-  using type = T;
-};
-
-template <typename V, typename T>
-inline V load(const T* from) {
-  V value;
-  std::memcpy(&value, from, sizeof(V));
-  return value;
-}
-
-template <typename V, typename T>
-inline void store(T* to, V value) {
-  std::memcpy(to, &value, sizeof(V));
-}
 
 // A filter has one value per edge (stride 0 over the channels) or one per edge and channel (stride 1).
 template <typename V, typename T>
 inline V load_filter(const T* from, int64_t stride) {
   return stride ? load<V>(from) : V{} + *from;
-}
-
-template <typename V, typename T, int W>
-inline T total(V value) {
-  if constexpr (W == 1) {
-    return value;
-  } else {
-    T sum = 0;
-    for (int w = 0; w < W; ++w) sum += value[w];
-    return sum;
-  }
 }
 
 // ---- the arrays of one call -------------------------------------------------------------------------------------------
@@ -168,11 +135,12 @@ void gather(int64_t i, int64_t k, const Sizes& s, Order in, const int64_t* sourc
 }
 
 // Gradients of edge quantities, for the edges of centre i. Adds to `angular` and to a filter of width 1 when k > 0.
-template <typename T, int W, int LM, bool TANGENT>
+// With SCATTER it also adds what node_gradients sums up: in one thread, and with the same order of every sum.
+template <typename T, int W, int LM, bool TANGENT, bool SCATTER>
 void edge_gradients(int64_t i, int64_t k, const Sizes& s, Order in, const int64_t* source, const T* grad,
                     const Fields<T>& x, const Fields<T>& h, const Gradients<T>& out) {
   using V = typename Vector<T, W>::type;
-  const int64_t lm = LM ? LM : s.lm;
+  const int64_t lm = LM ? LM : s.lm, stride = s.filter_width > 1;
   V G[LM ? LM : MAX_COMPONENTS];
   T transposed[W][LM ? LM : MAX_COMPONENTS];
   for (int64_t m = 0; m < lm; ++m) {
@@ -184,19 +152,25 @@ void edge_gradients(int64_t i, int64_t k, const Sizes& s, Order in, const int64_
     const int64_t e = in.perm[at], j = source[e];
     const V c = load<V>(x.coefficient + j * s.n + k);
     const T* Y = x.angular + e * lm;
-    V YG{}, weight;
+    const V R = load<V>(x.radial + e * s.n + k);
+    V YG{}, weight, dc{};
+    if constexpr (SCATTER) dc = load<V>(out.coefficient + j * s.n + k);
     for (int64_t m = 0; m < lm; ++m) YG += Y[m] * G[m];
     if constexpr (!TANGENT) {
       store<V>(out.radial + e * s.n + k, c * YG);
-      weight = c * load<V>(x.radial + e * s.n + k);
+      weight = c * R;
+      dc += R * YG;
     } else {
       const V hc = load<V>(h.coefficient + j * s.n + k);
       const T* hY = h.angular + e * lm;
       V hYG{};
       for (int64_t m = 0; m < lm; ++m) hYG += hY[m] * G[m];
       store<V>(out.radial + e * s.n + k, hc * YG + c * hYG);
-      weight = hc * load<V>(x.radial + e * s.n + k) + c * load<V>(h.radial + e * s.n + k);
+      const V hR = load<V>(h.radial + e * s.n + k);
+      weight = hc * R + c * hR;
+      dc += hR * YG + R * hYG;
     }
+    if constexpr (SCATTER) store<V>(out.coefficient + j * s.n + k, dc);
     T weights[W], dY[LM ? LM : MAX_COMPONENTS];
     store<V>(weights, weight);
     for (int64_t m = 0; m < lm; ++m) dY[m] = k ? out.angular[e * lm + m] : T(0);
@@ -210,8 +184,12 @@ void edge_gradients(int64_t i, int64_t k, const Sizes& s, Order in, const int64_
     if (s.filter_width > 1) {
       store<V>(out.filter + e * s.filter_width + k, MG);
     } else {
-      out.filter[e] = (k ? out.filter[e] : T(0)) + total<V, T, W>(MG);
+      out.filter[e] = (k ? out.filter[e] : T(0)) + total<T, W>(MG);
     }
+    if constexpr (!SCATTER) continue;
+    const V f = load_filter<V>((TANGENT ? h.filter : x.filter) + e * s.filter_width + stride * k, stride);
+    T* dM = out.orbital + j * lm * s.n + k;
+    for (int64_t m = 0; m < lm; ++m) store<V>(dM + m * s.n, load<V>(dM + m * s.n) + f * G[m]);
   }
 }
 
@@ -326,10 +304,12 @@ Tensor orbital_sum(const Tensor& c, OptTensor M, const Tensor& edge_index, const
     using T = decltype(zero);
     const auto x = in.fields<T>();
     T* to = out.mutable_data_ptr<T>();
+    const Order by_target = in.by_target();
+    const int64_t* source = in.source();
     with_shape(s, [&](auto shape) {
       constexpr int W = decltype(shape)::width, LM = decltype(shape)::components;
       each_atom(s.nodes, [&](int64_t i) {
-        for (int64_t k = 0; k < s.n; k += W) gather<T, W, LM, false>(i, k, s, in.by_target(), in.source(), x, {}, to);
+        for (int64_t k = 0; k < s.n; k += W) gather<T, W, LM, false>(i, k, s, by_target, source, x, {}, to);
       });
     });
   });
@@ -352,13 +332,21 @@ void all_gradients(const Inputs& in, const T* grad, const Fields<T>& x, const Fi
                         R.template mutable_data_ptr<T>(), Y.template mutable_data_ptr<T>(),
                         f.template mutable_data_ptr<T>()};
   const Sizes& s = in.sizes;
+  const Order by_source = in.by_source(), by_target = in.by_target();
+  const int64_t *source = in.source(), *target = in.target();
+  const bool alone = at::get_num_threads() == 1 || at::in_parallel_region();
+  if (alone) c.zero_(), M.zero_();
   with_shape(s, [&](auto shape) {
     constexpr int W = decltype(shape)::width, LM = decltype(shape)::components;
     each_atom(s.nodes, [&](int64_t a) {
       for (int64_t k = 0; k < s.n; k += W) {
-        if constexpr (TANGENT) gather<T, W, LM, true>(a, k, s, in.by_target(), in.source(), x, h, forward);
-        edge_gradients<T, W, LM, TANGENT>(a, k, s, in.by_target(), in.source(), grad, x, h, to);
-        node_gradients<T, W, LM, TANGENT>(a, k, s, in.by_source(), in.target(), grad, x, h, to);
+        if constexpr (TANGENT) gather<T, W, LM, true>(a, k, s, by_target, source, x, h, forward);
+        if (alone) {
+          edge_gradients<T, W, LM, TANGENT, true>(a, k, s, by_target, source, grad, x, h, to);
+        } else {
+          edge_gradients<T, W, LM, TANGENT, false>(a, k, s, by_target, source, grad, x, h, to);
+          node_gradients<T, W, LM, TANGENT>(a, k, s, by_source, target, grad, x, h, to);
+        }
       }
     });
   });

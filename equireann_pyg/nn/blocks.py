@@ -1,0 +1,79 @@
+"""Row-wise functions in blocks of rows: exact, and with the memory of one block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+RowFunction = Callable[..., tuple[Tensor, ...]]
+
+_rows_per_block: int | None = None
+
+
+@contextmanager
+def row_blocks(size: int) -> Iterator[None]:
+    """Within this context :func:`by_rows` works through ``size`` rows at a time, for inference.
+
+    Nothing inside of a row-wise function is kept for its derivative: the blocks are evaluated again. The parameters get no
+    gradients, and there are no second derivatives.
+
+    Raises:
+        ValueError: if ``size`` is not positive.
+    """
+    global _rows_per_block
+    if size < 1:
+        raise ValueError(f"row_blocks: expected 1 or more rows, got {size}")
+    before, _rows_per_block = _rows_per_block, size
+    try:
+        yield
+    finally:
+        _rows_per_block = before
+
+
+def by_rows(function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Evaluate a function whose outputs depend row by row on its inputs; in blocks within :func:`row_blocks`.
+
+    Args:
+        function: from tensors ``[R, ...]`` to a tuple of tensors ``[R, ...]``.
+        *rows: its arguments ``[R, ...]``.
+    """
+    if _rows_per_block is None or rows[0].size(0) <= _rows_per_block:
+        return function(*rows)
+    return _InBlocks.apply(function, _rows_per_block, *rows)
+
+
+class _InBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, function: RowFunction, size: int, *rows: Tensor) -> tuple[Tensor, ...]:
+        ctx.function, ctx.size = function, size
+        ctx.save_for_backward(*rows)
+        outputs: tuple[Tensor, ...] = ()
+        for start in range(0, rows[0].size(0), size):
+            block = function(*(row[start : start + size] for row in rows))
+            if not outputs:
+                outputs = tuple(part.new_empty(rows[0].size(0), *part.shape[1:]) for part in block)
+            for output, part in zip(outputs, block, strict=True):
+                output[start : start + size] = part
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        rows, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        gradients = [torch.empty_like(row) if need else None for row, need in zip(rows, needed, strict=True)]
+        for start in range(0, rows[0].size(0), ctx.size):
+            here = slice(start, start + ctx.size)
+            block = [row[here].detach().requires_grad_(need) for row, need in zip(rows, needed, strict=True)]
+            with torch.enable_grad():
+                outputs = ctx.function(*block)
+            wanted = [row for row, need in zip(block, needed, strict=True) if need]
+            parts = iter(torch.autograd.grad(outputs, wanted, [grad[here] for grad in grads], materialize_grads=True))
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient[here] = next(parts)
+        return None, None, *gradients

@@ -1,0 +1,131 @@
+r"""Functions of single edges with analytic derivatives: Gaussian orbitals :math:`f e^{-a (r-s)^2}` and monomials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.ops.library import LIBRARY, ops
+
+MAX_DEGREE = 8
+"""Highest degree of :func:`monomials`."""
+
+
+def gaussians(r: Tensor, envelope: Tensor, row: Tensor, centre: Tensor, exponent: Tensor) -> Tensor:
+    r"""Radial orbitals :math:`f\,e^{-a_n (r - s_n)^2}`.
+
+    Args:
+        r: ``[E]`` in Angstrom.
+        envelope: f ``[E]``.
+        row: row of the tables for each edge ``[E]``.
+        centre: s ``[rows, n]`` in Angstrom.
+        exponent: a ``[rows, n]`` in 1/Angstrom^2, not negative.
+
+    Returns:
+        ``[E, n]``
+    """
+    return ops.gaussians(r, envelope, row, centre, exponent)
+
+
+def monomials(vec: Tensor, max_degree: int) -> Tensor:
+    """Monomials :math:`x^i y^j z^k` with i + j + k = 0..L, degree by degree; within a degree i falls slowest, then j.
+
+    Args:
+        vec: ``[E, 3]``.
+        max_degree: L, inclusive, at most 8.
+
+    Returns:
+        ``[E, (L+1)(L+2)(L+3)/6]``
+    """
+    return ops.monomials(vec, max_degree)
+
+
+@torch.library.register_fake("equireann::gaussians", lib=LIBRARY)
+def _(r: Tensor, f: Tensor, row: Tensor, s: Tensor, a: Tensor) -> Tensor:
+    return r.new_empty(r.size(0), s.size(1))
+
+
+@torch.library.register_fake("equireann::gaussians_backward", lib=LIBRARY)
+def _(
+    grad: Tensor, r: Tensor, f: Tensor, row: Tensor, s: Tensor, a: Tensor, tables: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shape = s.shape if tables else (0,)
+    return r.new_empty(r.shape), r.new_empty(r.shape), s.new_empty(shape), s.new_empty(shape)
+
+
+@torch.library.register_fake("equireann::gaussians_double_backward", lib=LIBRARY)
+def _(hr: Tensor, hf: Tensor, hs: Tensor, ha: Tensor, grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    r, _, _, s, a = inputs
+    return tuple(like.new_empty(like.shape) for like in (grad, r, r, s, a))
+
+
+@torch.library.register_fake("equireann::monomials", lib=LIBRARY)
+def _(vec: Tensor, max_degree: int) -> Tensor:
+    return vec.new_empty(vec.size(0), (max_degree + 1) * (max_degree + 2) * (max_degree + 3) // 6)
+
+
+@torch.library.register_fake("equireann::monomials_backward", lib=LIBRARY)
+def _(grad: Tensor, vec: Tensor, max_degree: int) -> Tensor:
+    return vec.new_empty(vec.shape)
+
+
+@torch.library.register_fake("equireann::monomials_double_backward", lib=LIBRARY)
+def _(tangent: Tensor, grad: Tensor, vec: Tensor, max_degree: int) -> tuple[Tensor, Tensor]:
+    return grad.new_empty(grad.shape), vec.new_empty(vec.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gaussians_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    tables = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
+    r, f, s, a = ops.gaussians_backward(grad, *ctx.saved_tensors, tables)
+    return (r, f, None, s, a) if tables else (r, f, None, None, None)
+
+
+def _save_gaussians_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *tensors, ctx.tables = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _gaussians_double_backward(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
+    grad, *inputs = ctx.saved_tensors
+    hr, hf, hs, ha = tangents
+    if not ctx.tables:
+        hs, ha = torch.zeros_like(inputs[3]), torch.zeros_like(inputs[4])
+    g, r, f, s, a = ops.gaussians_double_backward(hr, hf, hs, ha, grad, *inputs)
+    return g, r, f, None, s, a, None
+
+
+def _save_degree(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *tensors, ctx.max_degree = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _monomials_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    return ops.monomials_backward(grad, *ctx.saved_tensors, ctx.max_degree), None
+
+
+def _monomials_double_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+    return *ops.monomials_double_backward(tangent, *ctx.saved_tensors, ctx.max_degree), None
+
+
+def _third(ctx: Any, *tangents: Tensor) -> None:
+    raise NotImplementedError(
+        "third derivatives of the compiled edge functions: take them within equireann_pyg.ops.plain_path()"
+    )
+
+
+def _register(name: str, backward: Any, setup_context: Any = None) -> None:
+    torch.library.register_autograd(f"equireann::{name}", backward, setup_context=setup_context, lib=LIBRARY)
+
+
+_register("gaussians", _gaussians_backward, _save)
+_register("gaussians_backward", _gaussians_double_backward, _save_gaussians_backward)
+_register("gaussians_double_backward", _third)
+_register("monomials", _monomials_backward, _save_degree)
+_register("monomials_backward", _monomials_double_backward, _save_degree)
+_register("monomials_double_backward", _third)
