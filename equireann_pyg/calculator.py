@@ -12,8 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from torch_geometric.data import Data
 
+from equireann_pyg.blocks import BlockPotential
 from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.elements import describe
+from equireann_pyg.export import ExportedPotential, load_exported
 from equireann_pyg.graph import edge_vectors, from_ase
 from equireann_pyg.potential import Potential
 
@@ -30,6 +32,7 @@ class EquiREANNCalculator(Calculator):
         device: where to compute.
         dtype: arithmetic of the model; by default that of the potential.
         skin: extra cutoff of the neighbour list in Angstrom.
+        block_size: atoms or edges at a time (see :class:`~equireann_pyg.blocks.BlockPotential`); all at once by default.
         kwargs: arguments of ASE's ``Calculator``.
 
     Raises:
@@ -47,15 +50,14 @@ class EquiREANNCalculator(Calculator):
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         skin: float = 0.5,
+        block_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= skin < float("inf"):
             raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
-        potential = deepcopy(potential) if isinstance(potential, Potential) else load_potential(potential)
-        potential.model.to(dtype=dtype)
-        self.potential = potential.to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
+        self.potential = _ready(potential, self.device, dtype, block_size)
         self.skin = skin
         self._built: tuple[Atoms, Data] | None = None  # structure and graph of the last neighbour search
 
@@ -105,3 +107,21 @@ class EquiREANNCalculator(Calculator):
             return True
         moved = np.linalg.norm(atoms.positions - built.positions, axis=1)
         return not bool((moved <= 0.5 * self.skin).all())  # also where a position is not a number
+
+
+def _ready(
+    potential: Potential | str | Path, device: torch.device, dtype: torch.dtype | None, block_size: int | None
+) -> Potential | BlockPotential | ExportedPotential:
+    """The potential, on its device and for inference only."""
+    if not isinstance(potential, Potential) and Path(potential).suffix == ".pt2":
+        exported = load_exported(potential)
+        if exported.device.type != device.type or dtype not in (None, exported.dtype) or block_size is not None:
+            raise ValueError(
+                f"{potential} was exported for {exported.device}, {exported.dtype}, all atoms at once: for anything else use "
+                "the checkpoint, or export it anew"
+            )
+        return exported
+    potential = deepcopy(potential) if isinstance(potential, Potential) else load_potential(potential)
+    potential.model.to(dtype=dtype)
+    potential = potential.to(device).eval().requires_grad_(False)
+    return potential if block_size is None else BlockPotential(potential, block_size)

@@ -1,4 +1,4 @@
-"""Command line: ``equireann fit | validate | test | predict | evaluate``."""
+"""Command line: ``equireann fit | validate | test | predict | evaluate | export``."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ def main(args: ArgsType = None) -> int:
             from equireann_pyg.evaluation import run
 
             run(words[1:])
+        elif isinstance(words, list) and words[:1] == ["export"]:
+            from equireann_pyg.export import run as export
+
+            export(words[1:])
         else:
             PotentialCLI(
                 PotentialTask,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -40,6 +41,14 @@ class CompiledPotential:
         self.potential = potential
         self._graphs: dict[Any, Graph] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledPotential:
+        """A copy of the potential, to be compiled anew."""
+        return CompiledPotential(deepcopy(self.potential, memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the graphs."""
+        return CompiledPotential, (self.potential,)
+
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """See :meth:`equireann_pyg.Potential.forward`."""
         stress = self.potential.check(data, stress)
@@ -53,7 +62,7 @@ class CompiledPotential:
 
     def _compile(self, tensors: tuple[Tensor | None, ...], forces: bool, stress: bool) -> Graph:
         def eager(state: State, *tensors: Any) -> dict[str, Tensor]:
-            return self.potential.evaluate(*tensors, forces=forces, stress=stress)
+            return self.potential.evaluate(tensors, forces, stress)
 
         graph = torch.compile(trace(self.potential, tensors, forces, stress), dynamic=True)
         try:
@@ -107,7 +116,9 @@ def trace(potential: Potential, tensors: tuple[Tensor | None, ...], forces: bool
 
     mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False))
     state = {key: mode.from_tensor(value, static_shapes=True) for key, value in state_of(potential).items()}
-    example = [None if tensor is None else _symbolic(mode, tensor, name) for name, tensor in zip(DYNAMIC, tensors, strict=True)]
+    example = [
+        None if tensor is None else _symbolic(mode, tensor, name) for name, tensor in zip(DYNAMIC, tensors, strict=True)
+    ]
     return make_fx(evaluate, tracing_mode="symbolic")(state, *example)
 
 
@@ -117,7 +128,7 @@ class _Evaluation(torch.nn.Module):
         self.potential, self.forces, self.stress = potential, forces, stress
 
     def forward(self, *tensors: Any) -> dict[str, Tensor]:
-        return self.potential.evaluate(*tensors, forces=self.forces, stress=self.stress)
+        return self.potential.evaluate(tensors, self.forces, self.stress)
 
 
 DYNAMIC = {"z": 0, "pos": 0, "cell": 0, "edge_index": 1, "edge_shift": 0, "batch": 0}
@@ -125,9 +136,11 @@ DYNAMIC = {"z": 0, "pos": 0, "cell": 0, "edge_index": 1, "edge_shift": 0, "batch
 
 
 def _symbolic(mode: FakeTensorMode, tensor: Tensor, name: str) -> Tensor:
-    shape = [size if dim != DYNAMIC[name] else 8 for dim, size in enumerate(tensor.shape)]  # neither 0 nor 1: those are special
+    shape = [
+        size if dim != DYNAMIC[name] else 8 for dim, size in enumerate(tensor.shape)
+    ]  # neither 0 nor 1: those are special
     dims = [DimDynamic.DYNAMIC if dim == DYNAMIC[name] else DimDynamic.STATIC for dim in range(tensor.dim())]
-    context = StatelessSymbolicContext(dynamic_sizes=dims)
+    context: Any = StatelessSymbolicContext(dynamic_sizes=dims)
     example = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
     return mode.from_tensor(example, symbolic_context=context)
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.export import Dim
 from torch_geometric.data import Data
 
+from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.compilation import State, check_known, state_of, trace
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.potential import Potential, check_cutoff, has_volume
@@ -169,3 +172,20 @@ def load_exported(path: str | Path) -> ExportedPotential:
         ValueError: if the file is of another kind, or was made for another kind of machine.
     """
     return ExportedPotential(path)
+
+
+def run(words: Sequence[str]) -> Path:
+    """Command ``equireann export CKPT [--out FILE] [--device DEVICE]``.
+
+    Returns:
+        the file that was written, by default ``CKPT`` with the ending ``.pt2``.
+    """
+    parser = ArgumentParser(prog="equireann export", description="Compile a potential ahead of time for inference.")
+    parser.add_argument("checkpoint", type=str, help="file of save_potential or checkpoint of equireann fit")
+    parser.add_argument("--out", type=str, default=None, help="file to write (*.pt2)")
+    parser.add_argument("--device", type=str, default="cpu", help="device to compile for")
+    options = parser.parse_args(list(words))
+    potential = load_potential(options.checkpoint, options.device)
+    path = export_potential(potential, options.out or Path(options.checkpoint).with_suffix(".pt2"))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it as EquiREANNCalculator({str(path)!r})")
+    return path

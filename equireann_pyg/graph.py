@@ -145,10 +145,8 @@ def edge_differences(pos: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: 
     """:func:`edge_vectors` of the bare fields; ``batch`` is None for a single graph."""
     j, i = edge_index
     if batch is None:
-        shift = edge_shift @ cell[0]  # -> [E, 3]
-    else:
-        shift = torch.einsum("ea,eab->eb", edge_shift, cell[batch[i]])  # -> [E, 3]
-    return pos[j] - pos[i] + shift
+        return pos[j] - pos[i] + edge_shift @ cell[0]
+    return pos[j] - pos[i] + torch.einsum("ea,eab->eb", edge_shift, cell[batch[i]])
 
 
 def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> Data:

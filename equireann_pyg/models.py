@@ -25,12 +25,12 @@ from equireann_pyg.nn import (
     Angular,
     ElementGaussians,
     ElementMLP,
-    ElementStandardize,
     Envelope,
     OrbitalConv,
     OrbitalDensity,
     PairGaussians,
     PolynomialCutoff,
+    SoftStandardize,
     SphericalHarmonics,
 )
 from equireann_pyg.nn.blocks import by_rows
@@ -104,7 +104,7 @@ class EquiREANN(torch.nn.Module):
             for _ in range(1 if share_contraction else num_iterations + 1)
         )
         self.scalings = torch.nn.ModuleList(
-            ElementStandardize(num_species, num_density) for _ in range(num_iterations + 1)
+            SoftStandardize(num_species, num_density) for _ in range(num_iterations + 1)
         )
         self.updates = torch.nn.ModuleList(
             ElementMLP(num_species, num_density, hidden_channels, num_radial) for _ in range(num_iterations)

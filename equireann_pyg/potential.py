@@ -13,6 +13,9 @@ from torch_geometric.utils import scatter
 from equireann_pyg.elements import SYMBOLS, atomic_number, describe
 from equireann_pyg.graph import edge_differences
 
+GraphTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]
+"""z, pos, cell, edge_index, edge_shift and batch of a graph or a batch of graphs."""
+
 
 class AtomicEnergyModel(Protocol):
     """What :class:`Potential` asks of a model; any :class:`torch.nn.Module` with these members will do."""
@@ -118,25 +121,16 @@ class Potential(torch.nn.Module):
                 without a cell.
         """
         stress = self.check(data, stress)
-        return self.evaluate(*graph_tensors(data), forces=forces, stress=stress)
+        return self.evaluate(graph_tensors(data), forces, stress)
 
     def check(self, data: Data, stress: bool | None = None) -> bool:
         """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`."""
         check_cutoff(data, self.cutoff)
         return has_volume(data, stress)
 
-    def evaluate(
-        self,
-        z: Tensor,
-        pos: Tensor,
-        cell: Tensor,
-        edge_index: Tensor,
-        edge_shift: Tensor,
-        batch: Tensor | None,
-        forces: bool,
-        stress: bool,
-    ) -> dict[str, Tensor]:
-        """:meth:`forward` on the bare fields of a graph, free of checks and of choices that depend on data."""
+    def evaluate(self, tensors: GraphTensors, forces: bool, stress: bool) -> dict[str, Tensor]:
+        """:meth:`forward` on :func:`graph_tensors`, free of checks and of choices that depend on values."""
+        z, pos, cell, edge_index, edge_shift, batch = tensors
         differentiate = forces or stress
         with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
             edge_vec = edge_differences(pos, cell, edge_index, edge_shift, batch)  # -> [E, 3]
@@ -187,7 +181,7 @@ def has_volume(data: Data, stress: bool | None = None) -> bool:
     return True
 
 
-def graph_tensors(data: Data) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+def graph_tensors(data: Data) -> GraphTensors:
     """Fields of a graph or batch that a potential reads: z, pos, cell, edge_index, edge_shift, batch."""
     return data.z, data.pos, data.cell, data.edge_index, data.edge_shift, data.batch
 

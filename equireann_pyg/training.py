@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Literal
 
 import lightning
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch_geometric.data import Batch
 
 from equireann_pyg.checkpoint import potential_state
+from equireann_pyg.compilation import CompiledPotential
 from equireann_pyg.data import check_elements
 from equireann_pyg.loss import EnergyForcesStressLoss
 from equireann_pyg.metrics import PotentialErrors
@@ -43,6 +45,8 @@ class PotentialTask(lightning.LightningModule):
         lr_scheduler: makes the learning-rate schedule from the optimiser; None keeps the rate.
         lr_interval: whether the schedule steps after each epoch or after each step.
         warmup_steps: steps over which the learning rate rises linearly from zero.
+        compile: evaluate through torch's compiler (see :class:`~equireann_pyg.compilation.CompiledPotential`): a minute or so
+            before the first step, faster steps from then on.
 
     Raises:
         ValueError: at the start of a run, if the data have elements the model does not know.
@@ -56,6 +60,7 @@ class PotentialTask(lightning.LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "epoch",
         warmup_steps: int = 0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.potential = Potential(model)
@@ -64,6 +69,7 @@ class PotentialTask(lightning.LightningModule):
         self.make_schedule = lr_scheduler
         self.lr_interval = lr_interval
         self.warmup_steps = warmup_steps
+        self.compile_potential = compile
         self.fit_errors, self.val_errors, self.test_errors = PotentialErrors(), PotentialErrors(), PotentialErrors()
         self.val_sums: list[tuple[Tensor, Tensor]] = []
 
@@ -111,12 +117,17 @@ class PotentialTask(lightning.LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Energy, forces and, if every graph has a cell, stress."""
-        return self.potential(batch)
+        """Energy, forces and, if any graph has a cell, stress."""
+        return self.evaluate(batch)
+
+    @cached_property
+    def evaluate(self) -> Potential | CompiledPotential:
+        """The potential, or its compiled form."""
+        return CompiledPotential(self.potential) if self.compile_potential else self.potential
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
-        output = self.potential(batch)
+        output = self.evaluate(batch)
         sums, counts = self.loss(output, batch, self.potential.scale)
         self.fit_errors.update(output, batch)
         weights = self.loss.current(self.current_epoch, self._lr_fraction())
@@ -142,17 +153,17 @@ class PotentialTask(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the sums of the epoch."""
-        output = self.potential(batch)
+        output = self.evaluate(batch)
         self.val_sums.append(self.loss(output, batch, self.potential.scale))
         self.val_errors.update(output, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the sums of the test."""
-        self.test_errors.update(self.potential(batch), batch)
+        self.test_errors.update(self.evaluate(batch), batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Tensor]]:
         """Predictions of each graph of the batch."""
-        output = self.potential(batch)
+        output = self.evaluate(batch)
         sizes = batch.ptr.diff().tolist()
         split = {key: output[key].split(sizes) for key in ("forces", "atomic_energy")}
         return [

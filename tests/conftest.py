@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,10 @@ import torch
 from torch_geometric.data import Batch
 
 from equireann_pyg import EquiREANN, Potential, edge_vectors
+from equireann_pyg.cache import user_cache
 from equireann_pyg.testing import randomize, sample_graphs
+
+os.environ.setdefault("EQUIREANN_KERNELS", str(user_cache() / "kernels"))  # also where a test moves the cache folder
 
 
 @pytest.fixture(autouse=True)

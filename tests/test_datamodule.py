@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from ase.io import write
 from equireann_pyg.data import AtomsDataModule, ShardSampler
 from equireann_pyg.graph import LabelKeys
 from tests.copper import frames, write_frames
+
+CONF = Path(__file__).parent / "conf" / "tiny.yaml"
+ROOT = Path(__file__).parents[1]
+SIZES = {"--data.max_atoms": "15", "--data.max_edges": "200"}
+"""Bounds for the copper frames: 5 atoms and 20 edges, or 4 atoms and about 70 edges."""
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +168,76 @@ def test_bad_arguments(train, tmp_path):
     named = AtomsDataModule(3.0, unlabelled(tmp_path), keys=LabelKeys("total"), val_fraction=0.4)
     named.setup("fit")
     assert energies(named.datasets["train"]) == [-1.0, -1.0]
+    for name in ("max_atoms", "max_edges"):
+        with pytest.raises(ValueError, match=f"{name}: expected at least 1 or null, got 0"):
+            AtomsDataModule(3.0, train, **{name: 0})
+    with pytest.raises(ValueError, match="num_workers: expected at least 0, got -1"):
+        AtomsDataModule(3.0, train, num_workers=-1)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_bounded_batches_of_all_sets(train, val, workers):
+    module = AtomsDataModule(
+        3.5, train, val, test=val, predict=val, batch_size=1, num_workers=workers, max_atoms=15, max_edges=200
+    )
+    for stage in ("fit", "test", "predict"):
+        module.setup(stage)
+    loaders = {name: getattr(module, f"{name}_dataloader")() for name in ("train", "val", "test", "predict")}
+    for name, loader in loaders.items():
+        batches = list(loader)
+        assert len(loader) == len(batches)
+        assert max(batch.num_nodes for batch in batches) <= 15
+        assert max(batch.num_edges for batch in batches) <= 200
+        assert max(batch.num_graphs for batch in batches) == 3  # whatever the batch size
+        found, expected = energies(batches), energies(module.datasets[name])
+        assert (sorted(found) if name == "train" else found) == (sorted(expected) if name == "train" else expected)
+
+
+def test_workers_serve_every_epoch(train, val):
+    def epochs(workers: int) -> list[list[float]]:
+        module = AtomsDataModule(3.5, train, val, num_workers=workers, max_atoms=12)
+        module.setup("fit")
+        loader = module.train_dataloader()
+        found = []
+        for epoch in range(3):
+            loader.batch_sampler.sampler.set_epoch(epoch)  # as Lightning does
+            found.append(energies(loader))
+        return found
+
+    assert epochs(2) == epochs(0)
+    assert epochs(0)[0] != epochs(0)[1]
+
+
+def test_a_frame_that_is_too_large_is_named_at_once(train, val):
+    module = AtomsDataModule(3.5, train, val, max_atoms=4)
+    with pytest.raises(ValueError, match=r"train set, frame 0: 5 atoms, more than max_atoms 4 \(10 such"):
+        module.setup("fit")
+    with pytest.raises(ValueError, match=r"val set, frame 1: \d+ edges, more than max_edges 30 \(2 such"):
+        AtomsDataModule(3.5, train, val, max_edges=30).setup("validate")
+
+
+def test_largest_batch(train, val, caplog):
+    def largest(**bounds: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+        module = AtomsDataModule(3.5, train, val, **bounds)
+        with caplog.at_level(logging.INFO, logger="equireann_pyg"):
+            module.setup("fit")
+        atoms, edges = limit = module.largest_batch("train")
+        assert caplog.messages[-1] == f"a training batch has at most {atoms} atoms and {edges} edges"
+        return limit, [(batch.num_nodes, batch.num_edges) for batch in module.train_dataloader()]
+
+    for bounds, atoms in (({"batch_size": 3}, 15), ({"max_atoms": 13}, 13), ({"max_edges": 150}, 40)):
+        limit, batches = largest(**bounds)
+        assert limit[0] == pytest.approx(atoms, rel=0.3 if "max_edges" in bounds else 0)
+        assert all(batch[0] <= limit[0] and batch[1] <= limit[1] for batch in batches)
+        assert max(edges for _, edges in batches) > 0.3 * limit[1]
+    assert limit[1] == 150
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda", False), ("cpu", True), ("mps", True)])
+def test_transfer_to_a_gpu_does_not_wait(device, waits):
+    class Recorder:
+        def to(self, device: torch.device, non_blocking: bool) -> tuple[torch.device, bool]:
+            return device, non_blocking
+
+    moved = AtomsDataModule(3.0).transfer_batch_to_device(Recorder(), torch.device(device), 0)  # type: ignore[arg-type]
+    assert moved == (torch.device(device), not waits)

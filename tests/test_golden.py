@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg import REANN, EquiREANN, Potential
-from equireann_pyg.nn import CartesianMoments, CosineCutoff, SphericalHarmonics
+from equireann_pyg.nn import CartesianMoments, CosineCutoff, ElementStandardize, SphericalHarmonics
 from equireann_pyg.testing import assert_close, make_graph, random_cluster, randomize
 
 POSITIONS = [[0.0, 0.0, 0.0], [1.1, 0.2, -0.1], [-0.3, 1.4, 0.5], [0.6, -0.8, 1.9]]
@@ -91,6 +91,7 @@ def golden_model(kind: type[EquiREANN], unit: bool) -> EquiREANN:
             density.weight.copy_(0.25 * ((t + 1) + 0.1 * degree - 0.2 * n + 0.3 * k))
     model.updates = torch.nn.ModuleList([SineUpdate(), SineUpdate()])
     model.readout = SumReadout()
+    model.scalings = torch.nn.ModuleList(ElementStandardize(1, 3) for _ in range(3))  # the identity
     return model
 
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from equireann_pyg.data.dataset import AtomsDataset, check_elements
-from equireann_pyg.data.module import AtomsDataModule, ShardSampler
+from equireann_pyg.data.module import AtomsDataModule
 from equireann_pyg.data.reading import read_frames
+from equireann_pyg.data.sampling import OrderedSizeBatchSampler, ShardSampler, SizeBatchSampler, SizeBounds
 
-__all__ = ["AtomsDataModule", "AtomsDataset", "ShardSampler", "check_elements", "read_frames"]
+__all__ = [
+    "AtomsDataModule",
+    "AtomsDataset",
+    "OrderedSizeBatchSampler",
+    "ShardSampler",
+    "SizeBatchSampler",
+    "SizeBounds",
+    "check_elements",
+    "read_frames",
+]

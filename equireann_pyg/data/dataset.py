@@ -19,6 +19,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 from torch_geometric.data.separate import separate
 
+from equireann_pyg.cache import user_cache
 from equireann_pyg.checkpoint import load_plain
 from equireann_pyg.data.reading import check_keys, read_frames, split_selection
 from equireann_pyg.elements import describe
@@ -60,7 +61,7 @@ class AtomsDataset(Dataset[Data]):
             raise ValueError("files is empty: name at least one file that ase.io.read opens")
         self.cutoff = cutoff
         self.keys = LabelKeys() if keys is None else keys
-        folder = Path(cache_dir) if cache_dir is not None else _user_cache()
+        folder = Path(cache_dir) if cache_dir is not None else user_cache()
         self.graphs: list[Data] = []
         for file in self.files:
             self.graphs += self._load(file, folder)
@@ -117,10 +118,6 @@ class AtomsDataset(Dataset[Data]):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equireann_pyg"
 
 
 def _read_cache(path: Path) -> tuple[list[Data], list[str]] | None:

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import lightning
 import torch
 from torch.utils.data import DistributedSampler
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 from equireann_pyg.data.dataset import AtomsDataset
 from equireann_pyg.data.reading import keys_found, read_frames
+from equireann_pyg.data.sampling import (
+    OrderedSizeBatchSampler,
+    ShardSampler,
+    SizeBatchSampler,
+    SizeBounds,
+    frame_sizes,
+)
 from equireann_pyg.graph import LabelKeys
 
+logger = logging.getLogger("equireann_pyg")
 
-class ShardSampler(DistributedSampler[Data]):
-    """Every frame exactly once over all processes, in order; the last shards may be shorter."""
+PREFETCH = 4
+"""Batches that each worker keeps ready: more than the two of torch, because steps take different times."""
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
 
-    def __len__(self) -> int:
-        return len(range(self.rank, len(self.dataset), self.num_replicas))  # type: ignore[arg-type]
+class EpochLoader(DataLoader):
+    """Draws nothing before its first batch is asked for.
+
+    Of a resumed run, Lightning makes the iterator first and tells the sampler its epoch afterwards: by then workers would
+    already have drawn batches of epoch 0.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from super().__iter__()
 
 
 class AtomsDataModule(lightning.LightningDataModule):
@@ -34,14 +51,17 @@ class AtomsDataModule(lightning.LightningDataModule):
         val: validation files; without them a part of the training set is split off.
         test: test files.
         predict: files to predict.
-        batch_size: frames per process and step.
+        batch_size: frames per process and step; without effect where ``max_atoms`` or ``max_edges`` is given.
         val_fraction: share of the training frames to validate on when ``val`` is not given.
         seed: seed of that split and of the shuffling.
         keys: names of the labels.
-        num_workers: processes that collate batches.
+        num_workers: processes that collate the next batches while the model works on this one; 0 collates in between.
+        max_atoms: largest number of atoms per process and step, in place of ``batch_size``: as many frames as fit.
+        max_edges: largest number of edges per process and step, likewise; both may be given.
 
     Raises:
-        ValueError: if the batch size is not positive, or a needed set is missing, too small or without energies.
+        ValueError: if a number is out of range, if a needed set is missing, too small or without energies, or if a frame
+            alone has more atoms or edges than a batch may have.
     """
 
     def __init__(
@@ -56,10 +76,14 @@ class AtomsDataModule(lightning.LightningDataModule):
         seed: int = 0,
         keys: LabelKeys | None = None,
         num_workers: int = 0,
+        max_atoms: int | None = None,
+        max_edges: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers: expected at least 0, got {num_workers}")
         self.cutoff = cutoff
         self.files = {"train": train, "val": val, "test": test, "predict": predict}
         self.batch_size = batch_size
@@ -67,10 +91,19 @@ class AtomsDataModule(lightning.LightningDataModule):
         self.seed = seed
         self.keys = keys
         self.num_workers = num_workers
+        self.bounds = None if max_atoms is None and max_edges is None else SizeBounds(max_atoms, max_edges)
         self.datasets: dict[str, Sequence[Data]] = {}
 
     def setup(self, stage: str) -> None:
         """Load what ``stage`` needs: fit, validate, test or predict."""
+        self._load(stage)
+        if self.bounds is not None:
+            for name, dataset in self.datasets.items():
+                self.bounds.check(frame_sizes(dataset), f"{name} set, frame")
+        if stage == "fit" and self._processes()[1] == 0:
+            logger.info("a training batch has at most %d atoms and %d edges", *self.largest_batch("train"))
+
+    def _load(self, stage: str) -> None:
         if stage in ("test", "predict"):
             if stage not in self.datasets:
                 self.datasets[stage] = self._read(stage, labelled=stage == "test")
@@ -103,12 +136,26 @@ class AtomsDataModule(lightning.LightningDataModule):
         train, val = sorted(order[count:]), sorted(order[:count])
         return [frames[index] for index in train], [frames[index] for index in val]
 
+    def largest_batch(self, name: str) -> tuple[int, int]:
+        """Numbers of atoms and edges that no batch of a loaded set exceeds, in whatever epoch and process.
+
+        Args:
+            name: train, val, test or predict.
+        """
+        sizes = frame_sizes(self.datasets[name])
+        if self.bounds is not None:
+            return self.bounds.largest(sizes)
+        atoms, edges = sizes.sort(0, descending=True).values[: self.batch_size].sum(0).tolist()
+        return atoms, edges
+
     def train_dataloader(self) -> DataLoader:
         """Shuffled anew each epoch, as a function of seed and epoch alone."""
-        world, rank = self._processes()
-        dataset = self.datasets["train"]
-        sampler: DistributedSampler[Data] = DistributedSampler(dataset, world, rank, shuffle=True, seed=self.seed)  # type: ignore[arg-type]
-        return self._loader(dataset, sampler)
+        dataset, processes = self.datasets["train"], self._processes()
+        if self.bounds is not None:
+            batches = SizeBatchSampler(frame_sizes(dataset), self.bounds, *processes, self.seed)
+            return self._loader(dataset, batch_sampler=batches)
+        sampler: DistributedSampler[Data] = DistributedSampler(dataset, *processes, shuffle=True, seed=self.seed)  # type: ignore[arg-type]
+        return self._loader(dataset, batch_size=self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader:
         """Validation frames in order."""
@@ -120,21 +167,28 @@ class AtomsDataModule(lightning.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Frames to predict, in order."""
+        # Lightning cannot know that this sampler leaves no frame out, and warns of it.
+        warnings.filterwarnings("ignore", "You are using a custom batch sampler `OrderedSizeBatchSampler`")
         return self._ordered("predict")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Send a batch to the device; from pinned memory to a GPU without waiting for it."""
+        return batch.to(device, non_blocking=device.type == "cuda")
+
     def _ordered(self, name: str) -> DataLoader:
-        world, rank = self._processes()
-        return self._loader(self.datasets[name], ShardSampler(self.datasets[name], world, rank))  # type: ignore[arg-type]
+        dataset, processes = self.datasets[name], self._processes()
+        if self.bounds is not None:
+            batches = OrderedSizeBatchSampler(frame_sizes(dataset), self.bounds, *processes)
+            return self._loader(dataset, batch_sampler=batches)
+        return self._loader(dataset, batch_size=self.batch_size, sampler=ShardSampler(dataset, *processes))  # type: ignore[arg-type]
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
 
-    def _loader(self, dataset: Sequence[Data], sampler: DistributedSampler[Data]) -> DataLoader:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def _loader(self, dataset: Sequence[Data], **batching: Any) -> DataLoader:
+        if self.num_workers > 0:
+            # Forked workers share the graphs. Others, the default on Linux from Python 3.14 on, get them through one
+            # file descriptor per tensor, of which large sets have more than a process may open.
+            start = "fork" if sys.platform == "linux" else None
+            batching |= {"persistent_workers": True, "prefetch_factor": PREFETCH, "multiprocessing_context": start}
+        return EpochLoader(dataset, num_workers=self.num_workers, pin_memory=torch.cuda.is_available(), **batching)

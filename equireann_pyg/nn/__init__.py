@@ -18,7 +18,7 @@ from equireann_pyg.nn.cutoff import (
 from equireann_pyg.nn.descriptor import OrbitalDensity
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
 from equireann_pyg.nn.radial import ElementGaussians, GaussianRadial, PairGaussians
-from equireann_pyg.nn.scaling import ElementStandardize
+from equireann_pyg.nn.scaling import ElementStandardize, SoftStandardize
 
 __all__ = [
     "Angular",
@@ -34,6 +34,7 @@ __all__ = [
     "OrbitalDensity",
     "PairGaussians",
     "PolynomialCutoff",
+    "SoftStandardize",
     "SphericalHarmonics",
     "cartesian_moments",
     "cosine_cutoff",

@@ -3,6 +3,8 @@ r"""Angular parts :math:`Y(\mathbf r)` of the atomic orbitals: real spherical ha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -93,13 +95,16 @@ def _monomials(max_degree: int) -> list[tuple[int, int, int]]:
     ]
 
 
+@cache
 def _harmonics_of_monomials(max_degree: int) -> Tensor:
     r"""Coefficients of :math:`\sqrt{4\pi}\, r^l Y_{lm}` in the unweighted monomials, ``[(L+1)(L+2)(L+3)/6, (L+1)^2]``."""
-    points = torch.randn(4 * len(_monomials(max_degree)), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    weights = cartesian_moments(torch.ones(1, 3, dtype=torch.float64), max_degree)
+    points = torch.randn(
+        4 * len(_monomials(max_degree)), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
     values = math.sqrt(4 * math.pi) * solid_harmonics(points, max_degree)
     matrix = torch.linalg.lstsq(cartesian_moments(points, max_degree) / weights, values).solution
-    return torch.where(matrix.abs() > 1e-9, matrix, torch.zeros_like(matrix)).to(torch.get_default_dtype())
+    return torch.where(matrix.abs() > 1e-9, matrix, torch.zeros_like(matrix))
 
 
 class Angular(torch.nn.Module):
@@ -113,12 +118,22 @@ class Angular(torch.nn.Module):
         ValueError: if ``max_degree`` is negative.
     """
 
+    _combination: Tensor
+    """Angular part in terms of monomials."""
+
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__()
         if max_degree < 0:
             raise ValueError(f"{type(self).__name__}: expected max_degree >= 0, got {max_degree}")
         self.max_degree = max_degree
         self.unit = unit
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Angular:
+        """Move the module; its constants stay float64, so that a later change of type finds them exact."""
+        exact = self._combination
+        super()._apply(fn, recurse)
+        self._combination = exact.to(self._combination.device)
+        return self
 
     @property
     def components(self) -> list[int]:
@@ -155,12 +170,12 @@ class SphericalHarmonics(Angular):
 
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__(max_degree, unit)
-        self.register_buffer("_matrix", _harmonics_of_monomials(max_degree), persistent=False)
+        self.register_buffer("_combination", _harmonics_of_monomials(max_degree), persistent=False)
 
     def polynomials(self, vec: Tensor) -> Tensor:
         """See :func:`solid_harmonics`."""
-        if self.max_degree <= MAX_DEGREE and kernels_for(vec, self._matrix):
-            return monomials(vec, self.max_degree) @ self._matrix
+        if self.max_degree <= MAX_DEGREE and kernels_for(vec):
+            return monomials(vec, self.max_degree) @ self._combination.to(vec.dtype)
         return math.sqrt(4 * math.pi) * solid_harmonics(vec, self.max_degree)
 
 
@@ -174,11 +189,11 @@ class CartesianMoments(Angular):
 
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__(max_degree, unit)
-        weights = cartesian_moments(torch.ones(1, 3, dtype=torch.float64), max_degree).squeeze(0)
-        self.register_buffer("_weights", weights.to(torch.get_default_dtype()), persistent=False)
+        weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
+        self.register_buffer("_combination", weights, persistent=False)
 
     def polynomials(self, vec: Tensor) -> Tensor:
         """See :func:`cartesian_moments`."""
-        if self.max_degree <= MAX_DEGREE and kernels_for(vec, self._weights):
-            return monomials(vec, self.max_degree) * self._weights
+        if self.max_degree <= MAX_DEGREE and kernels_for(vec):
+            return monomials(vec, self.max_degree) * self._combination.to(vec.dtype)
         return cartesian_moments(vec, self.max_degree)

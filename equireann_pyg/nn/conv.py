@@ -86,7 +86,9 @@ class OrbitalConv(MessagePassing):
 
     def _fusible(self, *fields: OptTensor) -> bool:
         """Whether the compiled sum may stand in for ``propagate``: a plain sum of our messages that nobody watches."""
-        ours = all(getattr(type(self), step) is getattr(OrbitalConv, step) for step in ("message", "aggregate", "update"))
+        ours = all(
+            getattr(type(self), step) is getattr(OrbitalConv, step) for step in ("message", "aggregate", "update")
+        )
         hooks = (getattr(self, f"_{step}_forward{pre}_hooks") for step in STEPS for pre in ("_pre", ""))
         plain_sum = self.aggr in ("sum", "add") and self.flow == "source_to_target"
         return bool(self.fuse and plain_sum and ours and not self.explain and not any(hooks) and kernels_for(*fields))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from equireann_pyg.ops import density, kernels_for
+
 
 class OrbitalDensity(torch.nn.Module):
     r"""Embedded electron density of contracted orbitals.
@@ -38,6 +40,8 @@ class OrbitalDensity(torch.nn.Module):
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Contract and square."""
+        if kernels_for(orbital, self.weight):
+            return density(orbital, self.weight, self.components)
         per_degree = orbital.split(self.components, dim=1)
         squares = [
             (psi @ weight).square().sum(dim=1) for psi, weight in zip(per_degree, self.weight, strict=True)

@@ -16,9 +16,6 @@ from equireann_pyg.ops import element_linear, kernels_for
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
 
-LIMIT = 10.0
-"""Standardised inputs beyond this many standard deviations grow only logarithmically."""
-
 
 class ElementLinear(torch.nn.Module):
     """One linear map per element, stored as one tensor so that absent elements get a zero gradient.
@@ -68,8 +65,7 @@ class ElementMLP(torch.nn.Module):
     .. math:: h = W_1 x,\quad h \leftarrow h + W_p\,\sigma(\cdots W_2\,\sigma(h)),\quad y = W_{out}\,\sigma(h)
 
     with SiLU activations. The last map of the residual block and the output map start at zero, so the block is the
-    identity and the output vanishes at the start (as in REANN). Inputs far outside of their training distribution are
-    bent, :math:`x \to a \operatorname{asinh}(x/a)`, so that no structure, however compressed, makes the recursion run away.
+    identity and the output vanishes at the start (as in REANN).
 
     Args:
         num_species: number of elements.
@@ -106,7 +102,6 @@ class ElementMLP(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Evaluate every atom with the network of its element."""
-        x = LIMIT * torch.asinh(x / LIMIT)
         if self.num_species == 1 or kernels_for(x, self.embed.weight):
             return self._layers(x, lambda layer, h: layer(h, species))
         order, parts = _by_element(x, species, self.num_species)

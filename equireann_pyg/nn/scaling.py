@@ -5,9 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from equireann_pyg.ops import bent, kernels_for
+
+LIMIT = 10.0
+"""Features beyond this many standard deviations grow only logarithmically."""
+
 
 class ElementStandardize(torch.nn.Module):
-    r"""Shift and scale the features of each element, :math:`y = (x - \mu_s) / \sigma_s`.
+    r"""Shift and scale the features of each element, :math:`u = (x - \mu_s) / \sigma_s`.
 
     The statistics are buffers: part of a checkpoint, not trained. They are the identity until :meth:`fit`.
 
@@ -56,3 +61,17 @@ class ElementStandardize(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return f"num_species={self.mean.size(0)}, num_features={self.mean.size(1)}"
+
+
+class SoftStandardize(ElementStandardize):
+    r"""Standardised features that grow only logarithmically far out, :math:`y = a \operatorname{asinh}(u / a)`, a = 10.
+
+    No structure, however compressed, then makes a recursion run away. Arguments and shapes as for
+    :class:`ElementStandardize`.
+    """
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Standardise and bend."""
+        if kernels_for(x, self.mean):
+            return bent(x, species, self.mean, self.scale, LIMIT)
+        return LIMIT * torch.asinh(super().forward(x, species) / LIMIT)

@@ -3,9 +3,12 @@
 from equireann_pyg.ops.edges import gaussians, monomials
 from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path, tracing
 from equireann_pyg.ops.networks import element_linear
+from equireann_pyg.ops.nodes import bent, density
 from equireann_pyg.ops.orbitals import edge_order, orbital_sum
 
 __all__ = [
+    "bent",
+    "density",
     "edge_order",
     "element_linear",
     "gaussians",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import LIBRARY, ops
+from equireann_pyg.ops.library import fake, ops, register, save_inputs
 
 MAX_DEGREE = 8
 """Highest degree of :func:`monomials`."""
@@ -42,12 +42,12 @@ def monomials(vec: Tensor, max_degree: int) -> Tensor:
     return ops.monomials(vec, max_degree)
 
 
-@torch.library.register_fake("equireann::gaussians", lib=LIBRARY)
+@fake("gaussians")
 def _(r: Tensor, f: Tensor, row: Tensor, s: Tensor, a: Tensor) -> Tensor:
     return r.new_empty(r.size(0), s.size(1))
 
 
-@torch.library.register_fake("equireann::gaussians_backward", lib=LIBRARY)
+@fake("gaussians_backward")
 def _(
     grad: Tensor, r: Tensor, f: Tensor, row: Tensor, s: Tensor, a: Tensor, tables: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -55,29 +55,25 @@ def _(
     return r.new_empty(r.shape), r.new_empty(r.shape), s.new_empty(shape), s.new_empty(shape)
 
 
-@torch.library.register_fake("equireann::gaussians_double_backward", lib=LIBRARY)
+@fake("gaussians_double_backward")
 def _(hr: Tensor, hf: Tensor, hs: Tensor, ha: Tensor, grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     r, _, _, s, a = inputs
     return tuple(like.new_empty(like.shape) for like in (grad, r, r, s, a))
 
 
-@torch.library.register_fake("equireann::monomials", lib=LIBRARY)
+@fake("monomials")
 def _(vec: Tensor, max_degree: int) -> Tensor:
     return vec.new_empty(vec.size(0), (max_degree + 1) * (max_degree + 2) * (max_degree + 3) // 6)
 
 
-@torch.library.register_fake("equireann::monomials_backward", lib=LIBRARY)
+@fake("monomials_backward")
 def _(grad: Tensor, vec: Tensor, max_degree: int) -> Tensor:
     return vec.new_empty(vec.shape)
 
 
-@torch.library.register_fake("equireann::monomials_double_backward", lib=LIBRARY)
+@fake("monomials_double_backward")
 def _(tangent: Tensor, grad: Tensor, vec: Tensor, max_degree: int) -> tuple[Tensor, Tensor]:
     return grad.new_empty(grad.shape), vec.new_empty(vec.shape)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
 
 
 def _gaussians_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -113,19 +109,9 @@ def _monomials_double_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None
     return *ops.monomials_double_backward(tangent, *ctx.saved_tensors, ctx.max_degree), None
 
 
-def _third(ctx: Any, *tangents: Tensor) -> None:
-    raise NotImplementedError(
-        "third derivatives of the compiled edge functions: take them within equireann_pyg.ops.plain_path()"
-    )
-
-
-def _register(name: str, backward: Any, setup_context: Any = None) -> None:
-    torch.library.register_autograd(f"equireann::{name}", backward, setup_context=setup_context, lib=LIBRARY)
-
-
-_register("gaussians", _gaussians_backward, _save)
-_register("gaussians_backward", _gaussians_double_backward, _save_gaussians_backward)
-_register("gaussians_double_backward", _third)
-_register("monomials", _monomials_backward, _save_degree)
-_register("monomials_backward", _monomials_double_backward, _save_degree)
-_register("monomials_double_backward", _third)
+register("gaussians", _gaussians_backward, save_inputs)
+register("gaussians_backward", _gaussians_double_backward, _save_gaussians_backward)
+register("gaussians_double_backward")
+register("monomials", _monomials_backward, _save_degree)
+register("monomials_backward", _monomials_double_backward, _save_degree)
+register("monomials_double_backward")

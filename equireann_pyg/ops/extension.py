@@ -1,6 +1,7 @@
 """The compiled kernels: built by the machine's C++ compiler on first use and kept in the user's cache folder.
 
-Without a compiler, or with ``EQUIREANN_KERNELS=0`` in the environment, every layer takes its plain path in torch.
+The environment variable ``EQUIREANN_KERNELS`` names another folder to keep them in. Without a compiler, or where the variable
+is ``0``, every layer takes its plain path in torch.
 """
 
 from __future__ import annotations
@@ -64,9 +65,14 @@ def kernels_for(*tensors: Tensor | None) -> bool:
     return same and not torch.is_autocast_enabled("cpu") and load_kernels()
 
 
-@cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def load_kernels() -> bool:
     """Build and load the kernels, once per process; False, with a warning that says why, where that fails."""
+    return _loaded()
+
+
+@cache
+def _loaded() -> bool:
     if os.environ.get("EQUIREANN_KERNELS") == "0":
         return False
     try:
@@ -87,7 +93,7 @@ def _library() -> Path:
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None:
         raise OSError("no C++ compiler found")
-    folder = user_cache() / "kernels"
+    folder = Path(os.environ.get("EQUIREANN_KERNELS") or user_cache() / "kernels")
     path = folder / f"{_fingerprint(compiler)}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

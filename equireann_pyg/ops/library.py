@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
-FIELDS = "Tensor coefficient, Tensor? orbital, Tensor edge_index, Tensor order, Tensor radial, Tensor angular, Tensor filter"
+FIELDS = (
+    "Tensor coefficient, Tensor? orbital, Tensor edge_index, Tensor order, Tensor radial, Tensor angular, Tensor filter"
+)
 TANGENTS = "Tensor h_coefficient, Tensor? h_orbital, Tensor h_radial, Tensor h_angular, Tensor h_filter"
 FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
 SIX = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
@@ -26,9 +28,44 @@ for _schema in (
     "monomials(Tensor vec, int max_degree) -> Tensor",
     "monomials_backward(Tensor grad, Tensor vec, int max_degree) -> Tensor",
     "monomials_double_backward(Tensor tangent, Tensor grad, Tensor vec, int max_degree) -> (Tensor, Tensor)",
+    "density(Tensor orbital, Tensor weight, int[] components) -> Tensor",
+    "density_backward(Tensor grad, Tensor orbital, Tensor weight, int[] components, bool with_weight) -> (Tensor, Tensor)",
+    "density_double_backward(Tensor h_orbital, Tensor h_weight, Tensor grad, Tensor orbital, Tensor weight, "
+    "int[] components) -> (Tensor, Tensor, Tensor)",
+    "bent(Tensor x, Tensor species, Tensor mean, Tensor scale, float limit) -> Tensor",
+    "bent_backward(Tensor grad, Tensor x, Tensor species, Tensor mean, Tensor scale, float limit) -> Tensor",
+    "bent_double_backward(Tensor tangent, Tensor grad, Tensor x, Tensor species, Tensor mean, Tensor scale, float limit) "
+    "-> (Tensor, Tensor)",
     "element_linear(Tensor x, Tensor species, Tensor weight) -> Tensor",
     "element_outer(Tensor x, Tensor y, Tensor species, SymInt num_species) -> Tensor",
 ):
     LIBRARY.define(_schema)
 
 ops = torch.ops.equireann
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def fake(name: str) -> Callable[[Function], Function]:
+    """Decorator of the function that tells the shapes of an operator's results."""
+
+    def decorate(function: Function) -> Function:
+        torch.library.register_fake(f"{LIBRARY.ns}::{name}", function, lib=LIBRARY)
+        return function
+
+    return decorate
+
+
+def register(name: str, backward: Any = None, setup_context: Any = None) -> None:
+    """Give an operator its derivative; without ``backward`` it has none."""
+
+    def no_derivative(ctx: Any, *grads: Any) -> None:
+        raise NotImplementedError(f"{name} has no derivative: take it within equireann_pyg.ops.plain_path()")
+
+    qualified = f"{LIBRARY.ns}::{name}"
+    torch.library.register_autograd(qualified, backward or no_derivative, setup_context=setup_context, lib=LIBRARY)
+
+
+def save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Keep all inputs, which must be tensors, for the derivative."""
+    ctx.save_for_backward(*inputs)

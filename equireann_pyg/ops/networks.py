@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import LIBRARY, ops
+from equireann_pyg.ops.library import fake, ops, register, save_inputs
 
 
 def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
@@ -24,18 +23,14 @@ def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     return ops.element_linear(x, species, weight)
 
 
-@torch.library.register_fake("equireann::element_linear", lib=LIBRARY)
+@fake("element_linear")
 def _(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.size(0), weight.size(2))
 
 
-@torch.library.register_fake("equireann::element_outer", lib=LIBRARY)
+@fake("element_outer")
 def _(x: Tensor, y: Tensor, species: Tensor, num_species: int) -> Tensor:
     return x.new_empty(num_species, x.size(1), y.size(1))
-
-
-def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
 
 
 def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -62,5 +57,5 @@ def _outer_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-torch.library.register_autograd("equireann::element_linear", _linear_backward, setup_context=_save_linear, lib=LIBRARY)
-torch.library.register_autograd("equireann::element_outer", _outer_backward, setup_context=_save_outer, lib=LIBRARY)
+register("element_linear", _linear_backward, save_inputs)
+register("element_outer", _outer_backward, _save_outer)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import LIBRARY, ops
+from equireann_pyg.ops.library import fake, ops, register, save_inputs
 
 Five = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None]
 
@@ -55,17 +55,17 @@ def orbital_sum(
     return ops.orbital_sum(coefficient, orbital, edge_index, order, radial, angular, envelope)
 
 
-@torch.library.register_fake("equireann::edge_order", lib=LIBRARY)
+@fake("edge_order")
 def _(edge_index: Tensor, num_nodes: int) -> Tensor:
     return edge_index.new_empty(2, num_nodes + 1 + edge_index.size(1), dtype=torch.int32)
 
 
-@torch.library.register_fake("equireann::orbital_sum", lib=LIBRARY)
+@fake("orbital_sum")
 def _(c: Tensor, M: Tensor | None, edge_index: Tensor, order: Tensor, R: Tensor, Y: Tensor, f: Tensor) -> Tensor:
     return c.new_empty(c.size(0), Y.size(1), c.size(1))
 
 
-@torch.library.register_fake("equireann::orbital_sum_backward", lib=LIBRARY)
+@fake("orbital_sum_backward")
 def _like_fields(
     grad: Tensor, c: Tensor, M: Tensor | None, edge_index: Tensor, order: Tensor, R: Tensor, Y: Tensor, f: Tensor
 ) -> tuple[Tensor, ...]:
@@ -73,13 +73,9 @@ def _like_fields(
     return c.new_empty(c.shape), dM, R.new_empty(R.shape), Y.new_empty(Y.shape), df
 
 
-@torch.library.register_fake("equireann::orbital_sum_double_backward", lib=LIBRARY)
+@fake("orbital_sum_double_backward")
 def _(hc: Any, hM: Any, hR: Any, hY: Any, hf: Any, grad: Tensor, *fields: Any) -> tuple[Tensor, ...]:
     return grad.new_empty(grad.shape), *_like_fields(grad, *fields)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
 
 
 def _without_orbital(gradients: tuple[Tensor, ...], orbital: Tensor | None) -> Five:
@@ -102,12 +98,6 @@ def _double_backward(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
     return d_grad, c, M, None, None, R, Y, f
 
 
-def _third(ctx: Any, *tangents: Tensor) -> None:
-    raise NotImplementedError(
-        "third derivatives of the compiled orbital_sum: take them within equireann_pyg.ops.plain_path()"
-    )
-
-
-torch.library.register_autograd("equireann::orbital_sum", _backward, setup_context=_save, lib=LIBRARY)
-torch.library.register_autograd("equireann::orbital_sum_backward", _double_backward, setup_context=_save, lib=LIBRARY)
-torch.library.register_autograd("equireann::orbital_sum_double_backward", _third, lib=LIBRARY)
+register("orbital_sum", _backward, save_inputs)
+register("orbital_sum_backward", _double_backward, save_inputs)
+register("orbital_sum_double_backward")

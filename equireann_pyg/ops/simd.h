@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -65,8 +66,52 @@ inline V exp_negative(V x) {
     y = y * r + 0.5f;
     y = y * r + 1.0f;
     y = y * r + 1.0f;
-    const V scaled = y * load<V>(reinterpret_cast<const float*>(&(const I&)((k + 127) << 23)));
+    const V scaled = y * std::bit_cast<V>(I((k + 127) << 23));
     return x < low ? V{} : scaled;
+  }
+}
+
+template <typename T, int W, typename V>
+inline V root(V x) {
+  if constexpr (W == 1) {
+    return std::sqrt(x);
+  } else {
+    V y;
+    for (int w = 0; w < W; ++w) y[w] = std::sqrt(x[w]);  // becomes one instruction
+    return y;
+  }
+}
+
+// asinh(x), one lane after the other.
+template <typename T, int W, typename V>
+inline V asinh(V x) {
+  if constexpr (W == 1) {
+    return std::asinh(x);
+  } else if constexpr (sizeof(T) == 8) {
+    V y;
+    for (int w = 0; w < W; ++w) y[w] = std::asinh(x[w]);
+    return y;
+  } else {
+    // float: |x| <= 0.4 by the series of asinh, beyond by log(|x| + sqrt(1 + x^2))
+    using I = typename Vector<std::int32_t, W>::type;
+    const V x2 = x * x, size = x < V{} ? -x : x;
+    V near = x2 * -0.01735276442f + 0.0223721591f;
+    near = near * x2 - 0.03038194444f;
+    near = near * x2 + 0.04464285714f;
+    near = near * x2 - 0.075f;
+    near = near * x2 + 0.1666666667f;
+    near = x - x * x2 * near;
+    const V z = size + root<T, W>(x2 + 1.0f);  // log(z) = k log(2) + log(m), m in [sqrt(1/2), sqrt(2))
+    const I bits = std::bit_cast<I>(z), shifted = bits - 0x3f3504f3;
+    const V k = __builtin_convertvector(shifted >> 23, V);
+    const V m = std::bit_cast<V>(I((shifted & 0x007fffff) + 0x3f3504f3));
+    const V q = (m - 1.0f) / (m + 1.0f), q2 = q * q;  // log(m) = 2 artanh(q)
+    V series = q2 * (2.0f / 9) + 2.0f / 7;
+    series = series * q2 + 2.0f / 5;
+    series = series * q2 + 2.0f / 3;
+    const V far = k * 0.693147181f + (2.0f * q + q * q2 * series);
+    const V signed_far = x < V{} ? -far : far;
+    return size < V{} + 0.4f ? near : signed_far;
   }
 }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from equireann_pyg.nn import ElementStandardize
+from equireann_pyg.nn import ElementStandardize, SoftStandardize
 from equireann_pyg.testing import assert_close
 
 SPECIES = torch.tensor([0, 2] * 50)
@@ -53,3 +54,15 @@ def test_statistics_are_stored_but_not_trained() -> None:
     assert not list(scaling.parameters())
     assert set(scaling.state_dict()) == {"mean", "scale"}
     assert repr(scaling) == "ElementStandardize(num_species=3, num_features=4)"
+
+
+def test_soft_features_are_bent_only_far_out(dtype: torch.dtype) -> None:
+    scaling, species = SoftStandardize(1, 1), torch.zeros(5, dtype=torch.long)
+    x = torch.tensor([[1.0], [-1.0], [1e2], [1e10], [-1e20]])
+    y = scaling(x, species).squeeze(1)
+    assert float(y[0]) == pytest.approx(1.0, rel=2e-3)
+    assert float(y[1]) == -float(y[0])
+    assert y[2:].abs().tolist() == pytest.approx(
+        (10 * torch.asinh(x.squeeze(1)[2:].double().abs() / 10)).tolist(), rel=1e-5
+    )
+    assert float(y.abs().max()) < 500
