@@ -20,7 +20,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch_geometric.data import Data
 
 from equireann_pyg.elements import describe
-from equireann_pyg.potential import Potential, graph_tensors
+from equireann_pyg.potential import GraphTensors, Potential, graph_tensors
 
 State = dict[str, Tensor]
 Graph = Callable[..., dict[str, Tensor]]
@@ -54,17 +54,18 @@ class CompiledPotential:
         stress = self.potential.check(data, stress)
         check_known(data.z, self.potential.elements)
         tensors = graph_tensors(data)
+        _mark_dynamic(tensors)
         key = self.potential.training, self.potential.dtype, tensors[-1] is None, forces, stress
         if key not in self._graphs:
             self._graphs[key] = self._compile(tensors, forces, stress)
         with torch.set_grad_enabled(self.potential.training):  # one mode for each graph: another would be compiled anew
             return self._graphs[key](state_of(self.potential), *tensors)
 
-    def _compile(self, tensors: tuple[Tensor | None, ...], forces: bool, stress: bool) -> Graph:
+    def _compile(self, tensors: GraphTensors, forces: bool, stress: bool) -> Graph:
         def eager(state: State, *tensors: Any) -> dict[str, Tensor]:
             return self.potential.evaluate(tensors, forces, stress)
 
-        graph = torch.compile(trace(self.potential, tensors, forces, stress), dynamic=True)
+        graph = torch.compile(trace(self.potential, tensors, forces, stress))
         try:
             with torch.set_grad_enabled(self.potential.training):
                 graph(state_of(self.potential), *tensors)
@@ -100,7 +101,7 @@ def check_known(z: Tensor, elements: Sequence[int]) -> None:
         )
 
 
-def trace(potential: Potential, tensors: tuple[Tensor | None, ...], forces: bool, stress: bool) -> GraphModule:
+def trace(potential: Potential, tensors: GraphTensors, forces: bool, stress: bool) -> GraphModule:
     """Graph of ``potential.evaluate``: ``graph(state, *tensors)``, with symbolic numbers of atoms, edges and graphs.
 
     Args:
@@ -133,6 +134,13 @@ class _Evaluation(torch.nn.Module):
 
 DYNAMIC = {"z": 0, "pos": 0, "cell": 0, "edge_index": 1, "edge_shift": 0, "batch": 0}
 """Dimension of each field that changes from graph to graph."""
+
+
+def _mark_dynamic(tensors: GraphTensors) -> None:
+    """Tell the compiler which sizes change, so that it does not find out by compiling again."""
+    for (name, dim), tensor in zip(DYNAMIC.items(), tensors, strict=True):
+        if tensor is not None and tensor.size(dim) > 1:  # sizes 0 and 1 get graphs of their own
+            torch._dynamo.maybe_mark_dynamic(tensor, dim)
 
 
 def _symbolic(mode: FakeTensorMode, tensor: Tensor, name: str) -> Tensor:

@@ -16,7 +16,7 @@ using at::Tensor;
 using std::int64_t;
 
 struct Groups {
-  Tensor order;                // rows sorted by element, stable
+  Tensor order, place;         // rows sorted by element, stable; place of each row in that order
   std::vector<int64_t> start;  // of each element in that order
 };
 
@@ -30,11 +30,14 @@ Groups group(const Tensor& species, int64_t num_species) {
     ++start[s[a] + 1];
   }
   for (int64_t e = 0; e < num_species; ++e) start[e + 1] += start[e];
-  Tensor order = at::empty({rows}, species.options());
-  int64_t* to = order.mutable_data_ptr<int64_t>();
+  Tensor order = at::empty({rows}, species.options()), place = at::empty_like(order);
+  int64_t *row_at = order.mutable_data_ptr<int64_t>(), *place_of = place.mutable_data_ptr<int64_t>();
   std::vector<int64_t> next(start);
-  for (int64_t a = 0; a < rows; ++a) to[next[s[a]]++] = a;
-  return {order, start};
+  for (int64_t a = 0; a < rows; ++a) {
+    place_of[a] = next[s[a]]++;
+    row_at[place_of[a]] = a;
+  }
+  return {order, place, start};
 }
 
 Tensor element_linear(const Tensor& x, const Tensor& species, const Tensor& weight) {
@@ -49,7 +52,7 @@ Tensor element_linear(const Tensor& x, const Tensor& species, const Tensor& weig
     Tensor rows = product.narrow(0, begin, count);
     at::mm_out(rows, sorted.narrow(0, begin, count), weight.select(0, e));
   }
-  return at::empty_like(product).index_copy_(0, groups.order, product);
+  return at::index_select(product, 0, groups.place);
 }
 
 Tensor element_outer(const Tensor& x, const Tensor& y, const Tensor& species, int64_t num_species) {

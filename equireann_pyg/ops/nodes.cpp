@@ -68,11 +68,21 @@ struct Density {
   }
 };
 
+constexpr int64_t MAX_RADIAL = 128;  // channels whose sums are kept on the stack
+
+// N > 0 is a number of radial channels known to the compiler, which then keeps their sums in registers.
+template <typename Body>
+void with_radial(int64_t n, const Body& body) {
+  TORCH_CHECK_VALUE(n <= MAX_RADIAL, "density: at most ", MAX_RADIAL, " radial channels, got ", n);
+  if (n == 8) return body(std::integral_constant<int, 8>{});
+  body(std::integral_constant<int, 0>{});
+}
+
 // t_m of W channels from c on.
-template <typename T, typename V>
+template <typename V, int N, typename T>
 inline V contraction(const T* psi, const T* W, int64_t n, int64_t k, int64_t c) {
   V t{};
-  for (int64_t q = 0; q < n; ++q) t += psi[q] * load<V>(W + q * k + c);
+  for (int64_t q = 0; q < (N ? N : n); ++q) t += psi[q] * load<V>(W + q * k + c);
   return t;
 }
 
@@ -85,17 +95,20 @@ Tensor density(const Tensor& psi, const Tensor& W, at::IntArrayRef components) {
     using V = typename Vector<T, L>::type;
     const T *orbital = in.orbital.const_data_ptr<T>(), *weight = in.weight.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
+    with_radial(in.n, [&](auto radial) {
+    constexpr int N = decltype(radial)::value;
     each_chunk(in.atoms, [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t a = begin; a < end; ++a)
         for (int64_t c = 0; c < in.k; c += L) {
           V sum{};
           for (int64_t m = 0; m < in.lm; ++m) {
-            const V t = contraction<T, V>(orbital + (a * in.lm + m) * in.n, weight + in.degree[m] * in.n * in.k, in.n,
+            const V t = contraction<V, N>(orbital + (a * in.lm + m) * in.n, weight + in.degree[m] * in.n * in.k, in.n,
                                           in.k, c);
             sum += t * t;
           }
           store<V>(to + a * in.k + c, sum);
         }
+    });
     });
   });
   return out;
@@ -115,23 +128,27 @@ std::tuple<Tensor, Tensor> density_backward(const Tensor& grad, const Tensor& ps
     const T *orbital = in.orbital.const_data_ptr<T>(), *weight = in.weight.const_data_ptr<T>(),
             *from = g.const_data_ptr<T>();
     T *to = d_psi.mutable_data_ptr<T>(), *tables = with_weight ? parts.mutable_data_ptr<T>() : nullptr;
+    with_radial(in.n, [&](auto radial) {
+    constexpr int N = decltype(radial)::value;
+    const int64_t n = N ? N : in.n;
     each_chunk(in.atoms, [&](int64_t chunk, int64_t begin, int64_t end) {
-      std::vector<V> sums(in.n);
+      V sums[N ? N : MAX_RADIAL];
       for (int64_t a = begin; a < end; ++a)
         for (int64_t m = 0; m < in.lm; ++m) {
           const T *p = orbital + (a * in.lm + m) * in.n, *w = weight + in.degree[m] * in.n * in.k;
           T* table = tables ? tables + chunk * in.table + in.degree[m] * in.n * in.k : nullptr;
-          for (int64_t q = 0; q < in.n; ++q) sums[q] = V{};
+          for (int64_t q = 0; q < n; ++q) sums[q] = V{};
           for (int64_t c = 0; c < in.k; c += L) {
-            const V u = T(2) * load<V>(from + a * in.k + c) * contraction<T, V>(p, w, in.n, in.k, c);
-            for (int64_t q = 0; q < in.n; ++q) {
+            const V u = T(2) * load<V>(from + a * in.k + c) * contraction<V, N>(p, w, in.n, in.k, c);
+            for (int64_t q = 0; q < n; ++q) {
               const int64_t at = q * in.k + c;
               sums[q] += u * load<V>(w + at);
               if (table) store<V>(table + at, load<V>(table + at) + p[q] * u);
             }
           }
-          for (int64_t q = 0; q < in.n; ++q) to[(a * in.lm + m) * in.n + q] = total<T, L>(sums[q]);
+          for (int64_t q = 0; q < n; ++q) to[(a * in.lm + m) * in.n + q] = total<T, L>(sums[q]);
         }
+    });
     });
   });
   return {d_psi, with_weight ? parts.sum(0) : at::empty({0}, W.options())};
@@ -154,28 +171,32 @@ std::tuple<Tensor, Tensor, Tensor> density_double_backward(const Tensor& h_psi, 
             *from = g.const_data_ptr<T>();
     T *to_grad = d_grad.mutable_data_ptr<T>(), *to_psi = d_psi.mutable_data_ptr<T>(),
       *tables = parts.mutable_data_ptr<T>();
+    with_radial(in.n, [&](auto radial) {
+    constexpr int N = decltype(radial)::value;
+    const int64_t n = N ? N : in.n;
     each_chunk(in.atoms, [&](int64_t chunk, int64_t begin, int64_t end) {
-      std::vector<V> sums(in.n);
+      V sums[N ? N : MAX_RADIAL];
       for (int64_t a = begin; a < end; ++a)
         for (int64_t m = 0; m < in.lm; ++m) {
           const int64_t row = (a * in.lm + m) * in.n, start = in.degree[m] * in.n * in.k;
           const T *p = orbital + row, *hp = h_orbital + row, *w = weight + start, *hw = h_weight + start;
           T* table = tables + chunk * in.table + start;
-          for (int64_t q = 0; q < in.n; ++q) sums[q] = V{};
+          for (int64_t q = 0; q < n; ++q) sums[q] = V{};
           for (int64_t c = 0; c < in.k; c += L) {
-            const V t = contraction<T, V>(p, w, in.n, in.k, c);
-            const V ht = contraction<T, V>(hp, w, in.n, in.k, c) + contraction<T, V>(p, hw, in.n, in.k, c);
+            const V t = contraction<V, N>(p, w, in.n, in.k, c);
+            const V ht = contraction<V, N>(hp, w, in.n, in.k, c) + contraction<V, N>(p, hw, in.n, in.k, c);
             T* slot = to_grad + a * in.k + c;
             store<V>(slot, load<V>(slot) + T(2) * t * ht);
             const V g2 = T(2) * load<V>(from + a * in.k + c), gt = g2 * t, ght = g2 * ht;
-            for (int64_t q = 0; q < in.n; ++q) {
+            for (int64_t q = 0; q < n; ++q) {
               const int64_t at = q * in.k + c;
               sums[q] += ght * load<V>(w + at) + gt * load<V>(hw + at);
               store<V>(table + at, load<V>(table + at) + p[q] * ght + hp[q] * gt);
             }
           }
-          for (int64_t q = 0; q < in.n; ++q) to_psi[row + q] = total<T, L>(sums[q]);
+          for (int64_t q = 0; q < n; ++q) to_psi[row + q] = total<T, L>(sums[q]);
         }
+    });
     });
   });
   return {d_grad, d_psi, parts.sum(0)};
