@@ -43,10 +43,11 @@ class ElementLinear(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Apply to every row the map of its element."""
+        if kernels_for(x, self.weight):
+            bias = self.bias.squeeze(1)  # -> [S, out]
+            return element_linear(x, species, self.weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
         if self.weight.size(0) == 1:
             return self.one(0, x)
-        if kernels_for(x, self.weight):
-            return element_linear(x, species, self.weight) + self.bias.squeeze(1).index_select(0, species)
         order, parts = _by_element(x, species, self.weight.size(0))
         return _in_order([self.one(s, rows) for s, rows in enumerate(parts)], order)
 
