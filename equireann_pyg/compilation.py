@@ -138,7 +138,7 @@ DYNAMIC = {"z": 0, "pos": 0, "cell": 0, "edge_index": 1, "edge_shift": 0, "batch
 
 def _mark_dynamic(tensors: GraphTensors) -> None:
     """Tell the compiler which sizes change, so that it does not find out by compiling again."""
-    for (name, dim), tensor in zip(DYNAMIC.items(), tensors, strict=True):
+    for dim, tensor in zip(DYNAMIC.values(), tensors, strict=True):
         if tensor is not None and tensor.size(dim) > 1:  # sizes 0 and 1 get graphs of their own
             torch._dynamo.maybe_mark_dynamic(tensor, dim)
 

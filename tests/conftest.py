@@ -12,6 +12,7 @@ from torch_geometric.data import Batch
 
 from equireann_pyg import EquiREANN, Potential, edge_vectors
 from equireann_pyg.cache import user_cache
+from equireann_pyg.ops import load_kernels
 from equireann_pyg.testing import randomize, sample_graphs
 
 os.environ.setdefault("EQUIREANN_KERNELS", str(user_cache() / "kernels"))  # also where a test moves the cache folder
@@ -56,3 +57,10 @@ def make_potential() -> Callable[..., Potential]:
         return potential
 
     return make
+
+
+@pytest.fixture
+def kernels() -> None:
+    """Skips a test where the kernels cannot be compiled."""
+    if not load_kernels():
+        pytest.skip("no C++ compiler")

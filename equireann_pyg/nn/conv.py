@@ -10,6 +10,7 @@ from torch_geometric.typing import OptTensor
 from torch_geometric.utils import is_sparse, to_edge_index
 
 from equireann_pyg.ops import edge_order, kernels_for, orbital_sum
+from equireann_pyg.ops.orbitals import MAX_COMPONENTS
 
 STEPS = ("propagate", "message", "aggregate", "message_and_aggregate")
 """Steps of a PyG layer that can be watched by hooks."""
@@ -70,7 +71,8 @@ class OrbitalConv(MessagePassing):
         """
         if is_sparse(edge_index):  # the transposed adjacency matrix, as everywhere in PyG
             edge_index = to_edge_index(edge_index)[0].flip(0)
-        if self._fusible(coefficient, orbital, radial, angular, envelope):
+        few = angular.size(1) <= MAX_COMPONENTS
+        if few and self._fusible(coefficient, orbital, radial, angular, envelope):
             return self.message_and_aggregate(edge_index, coefficient, orbital, radial, angular, envelope, order)
         num_nodes = coefficient.size(0)
         envelope = envelope if envelope.dim() == 2 else envelope.unsqueeze(-1)  # apart: PyG parses the call below
@@ -91,7 +93,8 @@ class OrbitalConv(MessagePassing):
         )
         hooks = (getattr(self, f"_{step}_forward{pre}_hooks") for step in STEPS for pre in ("_pre", ""))
         plain_sum = self.aggr in ("sum", "add") and self.flow == "source_to_target"
-        return bool(self.fuse and plain_sum and ours and not self.explain and not any(hooks) and kernels_for(*fields))
+        watched = self.explain or any(hooks)
+        return bool(self.fuse and plain_sum and ours and not watched and kernels_for(*fields))
 
     def message_and_aggregate(
         self,

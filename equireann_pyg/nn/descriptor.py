@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.ops import density, kernels_for
+from equireann_pyg.ops.nodes import MAX_RADIAL
 
 
 class OrbitalDensity(torch.nn.Module):
@@ -40,7 +41,7 @@ class OrbitalDensity(torch.nn.Module):
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Contract and square."""
-        if kernels_for(orbital, self.weight):
+        if self.weight.size(1) <= MAX_RADIAL and kernels_for(orbital, self.weight):
             return density(orbital, self.weight, self.components)
         per_degree = orbital.split(self.components, dim=1)
         squares = [

@@ -89,34 +89,43 @@ def _loaded() -> bool:
 
 
 def _library() -> Path:
-    """The shared library of the kernels, built if this machine has none yet."""
+    """The shared library of the kernels, built if this machine has no sound one yet."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None:
         raise OSError("no C++ compiler found")
     folder = Path(os.environ.get("EQUIREANN_KERNELS") or user_cache() / "kernels")
-    path = folder / f"{_fingerprint(compiler)}.so"
-    if not path.exists():
+    name = _fingerprint(compiler)
+    found = _sound(folder, name)
+    if found is None:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "lock", "w") as lock:  # released by the system, whatever happens to this process
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                _build(compiler, path)
-    return path
+            found = _sound(folder, name) or _build(compiler, folder, name)
+    return found
 
 
-def _build(compiler: str, path: Path) -> None:
+def _sound(folder: Path, name: str) -> Path | None:
+    """A library of this name whose content is what its name says: loading a damaged one would end the process."""
+    return next((file for file in folder.glob(f"{name}-*.so") if file.stem == f"{name}-{_digest(file)}"), None)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _build(compiler: str, folder: Path, name: str) -> Path:
     from torch.utils.cpp_extension import include_paths, library_paths
 
     logger.warning("compiling the kernels of equireann_pyg with %s: once, under a minute", compiler)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    includes = [f"-I{folder}" for folder in include_paths()]
-    libraries = [f"-L{folder}" for folder in library_paths()]
+    partial = folder / f"{name}.{os.getpid()}.partial"
+    includes = [f"-I{path}" for path in include_paths()]
+    libraries = [f"-L{path}" for path in library_paths()]
     command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-ltorch_cpu", "-lc10", "-o", str(partial)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        if done.returncode or not partial.is_file():
             raise OSError(f"{compiler} failed: {done.stderr}")
-        partial.replace(path)
+        return partial.replace(folder / f"{name}-{_digest(partial)}.so")
     finally:
         partial.unlink(missing_ok=True)
 

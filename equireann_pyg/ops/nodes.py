@@ -10,6 +10,9 @@ from torch import Tensor
 
 from equireann_pyg.ops.library import fake, ops, register
 
+MAX_RADIAL = 128
+"""Largest number of radial channels that :func:`density` takes."""
+
 
 def density(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> Tensor:
     r""":math:`\rho_k = \sum_l \sum_m (\sum_n \psi_{lm,n} W_{lnk})^2`.

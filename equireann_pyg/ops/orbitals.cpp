@@ -135,7 +135,7 @@ void gather(int64_t i, int64_t k, const Sizes& s, Order in, const int64_t* sourc
 }
 
 // Gradients of edge quantities, for the edges of centre i. Adds to `angular` and to a filter of width 1 when k > 0.
-// With SCATTER it also adds what node_gradients sums up: in one thread, and with the same order of every sum.
+// With SCATTER it also adds what node_gradients sums up: in one thread, and in the same order if edges are sorted by centre.
 template <typename T, int W, int LM, bool TANGENT, bool SCATTER>
 void edge_gradients(int64_t i, int64_t k, const Sizes& s, Order in, const int64_t* source, const T* grad,
                     const Fields<T>& x, const Fields<T>& h, const Gradients<T>& out) {

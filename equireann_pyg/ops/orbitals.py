@@ -13,6 +13,9 @@ from torch import Tensor
 
 from equireann_pyg.ops.library import fake, ops, register, save_inputs
 
+MAX_COMPONENTS = 64
+"""Largest number of angular components that the kernels take."""
+
 Five = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None]
 
 
