@@ -20,13 +20,13 @@ class BlockPotential:
 
     Args:
         potential: potential; it is put into evaluation mode.
-        block_size: atoms or edges at a time.
+        block_size: atoms at a time, or about twenty times as many edges.
 
     Raises:
         ValueError: if ``block_size`` is not positive.
     """
 
-    def __init__(self, potential: Potential, block_size: int = 32768) -> None:
+    def __init__(self, potential: Potential, block_size: int = 2048) -> None:
         if block_size < 1:
             raise ValueError(f"block_size: expected 1 or more atoms, got {block_size}")
         self.potential = potential.eval()

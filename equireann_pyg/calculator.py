@@ -32,7 +32,7 @@ class EquiREANNCalculator(Calculator):
         device: where to compute.
         dtype: arithmetic of the model; by default that of the potential.
         skin: extra cutoff of the neighbour list in Angstrom.
-        block_size: atoms or edges at a time (see :class:`~equireann_pyg.blocks.BlockPotential`); all at once by default.
+        block_size: atoms at a time (see :class:`~equireann_pyg.blocks.BlockPotential`); all at once by default.
         kwargs: arguments of ASE's ``Calculator``.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops import kernels_for, monomials
+from equireann_pyg.ops import kernels_for, polynomials
 from equireann_pyg.ops.edges import MAX_DEGREE
 
 
@@ -175,7 +175,7 @@ class SphericalHarmonics(Angular):
     def polynomials(self, vec: Tensor) -> Tensor:
         """See :func:`solid_harmonics`."""
         if self.max_degree <= MAX_DEGREE and kernels_for(vec):
-            return monomials(vec, self.max_degree) @ self._combination.to(vec.dtype)
+            return polynomials(vec, self._combination, self.max_degree)
         return math.sqrt(4 * math.pi) * solid_harmonics(vec, self.max_degree)
 
 
@@ -190,10 +190,10 @@ class CartesianMoments(Angular):
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__(max_degree, unit)
         weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
-        self.register_buffer("_combination", weights, persistent=False)
+        self.register_buffer("_combination", weights.diag(), persistent=False)
 
     def polynomials(self, vec: Tensor) -> Tensor:
         """See :func:`cartesian_moments`."""
         if self.max_degree <= MAX_DEGREE and kernels_for(vec):
-            return monomials(vec, self.max_degree) * self._combination.to(vec.dtype)
+            return polynomials(vec, self._combination, self.max_degree)
         return cartesian_moments(vec, self.max_degree)

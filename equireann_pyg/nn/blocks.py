@@ -12,12 +12,15 @@ from torch.autograd.function import once_differentiable
 
 RowFunction = Callable[..., tuple[Tensor, ...]]
 
-_rows_per_block: int | None = None
+WIDTH = 64
+"""Numbers in a row that counts as one; of narrower rows, such as those of edges, a block takes more."""
+
+_block_size: int | None = None
 
 
 @contextmanager
 def row_blocks(size: int) -> Iterator[None]:
-    """Within this context :func:`by_rows` works through ``size`` rows at a time, for inference.
+    """Within this context :func:`by_rows` works through ``size`` rows of 64 numbers at a time, for inference.
 
     Nothing inside of a row-wise function is kept for its derivative: the blocks are evaluated again. The parameters get no
     gradients, and there are no second derivatives.
@@ -25,14 +28,14 @@ def row_blocks(size: int) -> Iterator[None]:
     Raises:
         ValueError: if ``size`` is not positive.
     """
-    global _rows_per_block
+    global _block_size
     if size < 1:
         raise ValueError(f"row_blocks: expected 1 or more rows, got {size}")
-    before, _rows_per_block = _rows_per_block, size
+    before, _block_size = _block_size, size
     try:
         yield
     finally:
-        _rows_per_block = before
+        _block_size = before
 
 
 def by_rows(function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -42,9 +45,11 @@ def by_rows(function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
         function: from tensors ``[R, ...]`` to a tuple of tensors ``[R, ...]``.
         *rows: its arguments ``[R, ...]``.
     """
-    if _rows_per_block is None or rows[0].size(0) <= _rows_per_block:
+    if _block_size is None:
         return function(*rows)
-    return _InBlocks.apply(function, _rows_per_block, *rows)
+    width = max(row[:1].numel() for row in rows)
+    count = max(1, _block_size * WIDTH // max(1, width))
+    return function(*rows) if len(rows[0]) <= count else _InBlocks.apply(function, count, *rows)
 
 
 class _InBlocks(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Compiled kernels and their derivatives; the layers of :mod:`equireann_pyg.nn` use them where they can."""
 
-from equireann_pyg.ops.edges import gaussians, monomials
+from equireann_pyg.ops.edges import gaussians, polynomials
 from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path, tracing
 from equireann_pyg.ops.networks import element_linear
 from equireann_pyg.ops.nodes import bent, density
@@ -14,8 +14,8 @@ __all__ = [
     "gaussians",
     "kernels_for",
     "load_kernels",
-    "monomials",
     "orbital_sum",
     "plain_path",
+    "polynomials",
     "tracing",
 ]

@@ -2,7 +2,7 @@
 //
 //   R_n = f exp[-a_n (r - s_n)^2],   (s, a) = one row of a table for each edge,
 //
-// and monomials of the edge vector, of which harmonics and Cartesian moments are linear combinations.
+// and polynomials of the edge vector: solid harmonics, Cartesian moments.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -209,9 +209,9 @@ Five gaussians_double_backward(const Tensor& h_r, const Tensor& h_f, const Tenso
   return {dg, dr, df, ds, da};
 }
 
-// ---- monomials x^i y^j z^k, i + j + k <= L -----------------------------------------------------------------------------
+// ---- polynomials of the edge vector: sums of monomials x^i y^j z^k, i + j + k <= L ---------------------------------------
 
-constexpr int MAX_DEGREE = 8, LANES = 8;
+constexpr int MAX_DEGREE = 8, MAX_POLYNOMIALS = 165, LANES = 8;  // 165 monomials up to degree 8
 
 struct Exponents {
   int8_t of[3];
@@ -219,7 +219,7 @@ struct Exponents {
 
 // Degree by degree; within one degree x falls slowest, then y.
 std::vector<Exponents> exponents(int64_t max_degree) {
-  TORCH_CHECK_VALUE(0 <= max_degree && max_degree <= MAX_DEGREE, "monomials: expected a degree of 0 to ", MAX_DEGREE,
+  TORCH_CHECK_VALUE(0 <= max_degree && max_degree <= MAX_DEGREE, "polynomials: expected a degree of 0 to ", MAX_DEGREE,
                     ", got ", max_degree);
   std::vector<Exponents> all;
   for (int l = 0; l <= max_degree; ++l)
@@ -270,27 +270,68 @@ inline void scatter(T* to, int64_t stride, int64_t lanes, V value) {
   for (int64_t w = 0; w < lanes; ++w) to[w * stride] = value[w];
 }
 
-Tensor monomials(const Tensor& vec, int64_t max_degree) {
+// Polynomial m is the sum of `weight` times monomial q over all terms.
+struct Terms {
+  struct Term {
+    int q, m;
+    double weight;
+  };
+  std::vector<Exponents> monomials;
+  std::vector<Term> terms;
+  int64_t count;  // of polynomials
+
+  Terms(const Tensor& combination, int64_t max_degree) : monomials(exponents(max_degree)), count(combination.size(1)) {
+    const Tensor matrix = combination.contiguous();
+    TORCH_CHECK_VALUE(matrix.scalar_type() == at::kDouble && matrix.size(0) == int64_t(monomials.size()) &&
+                          count <= MAX_POLYNOMIALS,
+                      "polynomials: expected a float64 combination [", monomials.size(), ", up to ", MAX_POLYNOMIALS,
+                      "], got ", matrix.sizes());
+    const double* weights = matrix.const_data_ptr<double>();
+    for (int q = 0; q < matrix.size(0); ++q)
+      for (int m = 0; m < count; ++m)
+        if (weights[q * count + m] != 0) terms.push_back({q, m, weights[q * count + m]});
+  }
+
+  // Gradients with respect to the monomials from those with respect to the polynomials.
+  template <typename T, typename V>
+  void pull_back(const T* grad, int64_t lanes, V* to) const {
+    V g[MAX_POLYNOMIALS];
+    for (int64_t m = 0; m < count; ++m) g[m] = gathered<V>(grad + m, count, lanes);
+    for (size_t q = 0; q < monomials.size(); ++q) to[q] = V{};
+    for (const auto& term : terms) to[term.q] += T(term.weight) * g[term.m];
+  }
+
+  // Polynomials from values of the monomials.
+  template <typename T, typename V>
+  void combine(const V* values, int64_t lanes, T* to) const {
+    V sum[MAX_POLYNOMIALS];
+    for (int64_t m = 0; m < count; ++m) sum[m] = V{};
+    for (const auto& term : terms) sum[term.m] += T(term.weight) * values[term.q];
+    for (int64_t m = 0; m < count; ++m) scatter(to + m, count, lanes, sum[m]);
+  }
+};
+
+Tensor polynomials(const Tensor& vec, const Tensor& combination, int64_t max_degree) {
   const Tensor in = vec.contiguous();
-  const auto all = exponents(max_degree);
-  const int64_t K = all.size();
-  Tensor out = at::empty({vec.size(0), K}, vec.options());
+  const Terms all(combination, max_degree);
+  Tensor out = at::empty({vec.size(0), all.count}, vec.options());
   with_type(vec, [&](auto zero) {
     using T = decltype(zero);
     const T* from = in.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
     each_lanes(vec.size(0), [&](int64_t e, int64_t lanes) {
       const Powers<T> at(from + 3 * e, lanes, max_degree, 0);
-      for (int64_t q = 0; q < K; ++q) scatter(to + e * K + q, K, lanes, at(all[q], 0, 0, 0));
+      typename Powers<T>::V values[MAX_POLYNOMIALS];
+      for (size_t q = 0; q < all.monomials.size(); ++q) values[q] = at(all.monomials[q], 0, 0, 0);
+      all.combine(values, lanes, to + e * all.count);
     });
   });
   return out;
 }
 
-Tensor monomials_backward(const Tensor& grad, const Tensor& vec, int64_t max_degree) {
+Tensor polynomials_backward(const Tensor& grad, const Tensor& vec, const Tensor& combination, int64_t max_degree) {
   const Tensor in = vec.contiguous(), g = grad.contiguous();
-  const auto all = exponents(max_degree);
-  const int64_t K = all.size();
+  const Terms all(combination, max_degree);
   Tensor out = at::empty_like(in);
   with_type(vec, [&](auto zero) {
     using T = decltype(zero);
@@ -299,12 +340,12 @@ Tensor monomials_backward(const Tensor& grad, const Tensor& vec, int64_t max_deg
     T* to = out.mutable_data_ptr<T>();
     each_lanes(vec.size(0), [&](int64_t e, int64_t lanes) {
       const Powers<T> at(from + 3 * e, lanes, max_degree, 1);
-      V x{}, y{}, z{};
-      for (int64_t q = 1; q < K; ++q) {
-        const V w = gathered<V>(weights + e * K + q, K, lanes);
-        x += w * at(all[q], 1, 0, 0);
-        y += w * at(all[q], 0, 1, 0);
-        z += w * at(all[q], 0, 0, 1);
+      V w[MAX_POLYNOMIALS], x{}, y{}, z{};
+      all.pull_back(weights + e * all.count, lanes, w);
+      for (size_t q = 1; q < all.monomials.size(); ++q) {
+        x += w[q] * at(all.monomials[q], 1, 0, 0);
+        y += w[q] * at(all.monomials[q], 0, 1, 0);
+        z += w[q] * at(all.monomials[q], 0, 0, 1);
       }
       scatter(to + 3 * e, 3, lanes, x);
       scatter(to + 3 * e + 1, 3, lanes, y);
@@ -314,12 +355,11 @@ Tensor monomials_backward(const Tensor& grad, const Tensor& vec, int64_t max_deg
   return out;
 }
 
-// Gradients of <tangent, monomials_backward(grad, vec)> with respect to grad and vec.
-std::tuple<Tensor, Tensor> monomials_double_backward(const Tensor& tangent, const Tensor& grad, const Tensor& vec,
-                                                     int64_t max_degree) {
+// Gradients of <tangent, polynomials_backward(grad, vec)> with respect to grad and vec.
+std::tuple<Tensor, Tensor> polynomials_double_backward(const Tensor& tangent, const Tensor& grad, const Tensor& vec,
+                                                       const Tensor& combination, int64_t max_degree) {
   const Tensor in = vec.contiguous(), g = grad.contiguous(), h = tangent.contiguous();
-  const auto all = exponents(max_degree);
-  const int64_t K = all.size();
+  const Terms all(combination, max_degree);
   Tensor d_grad = at::empty_like(g), d_vec = at::empty_like(in);
   with_type(vec, [&](auto zero) {
     using T = decltype(zero);
@@ -330,16 +370,17 @@ std::tuple<Tensor, Tensor> monomials_double_backward(const Tensor& tangent, cons
       const Powers<T> at(from + 3 * e, lanes, max_degree, 2);
       const V hx = gathered<V>(along + 3 * e, 3, lanes), hy = gathered<V>(along + 3 * e + 1, 3, lanes),
               hz = gathered<V>(along + 3 * e + 2, 3, lanes);
-      V x{}, y{}, z{};
-      for (int64_t q = 0; q < K; ++q) {
-        const auto& p = all[q];
-        const V w = gathered<V>(weights + e * K + q, K, lanes);
-        scatter(to_grad + e * K + q, K, lanes, hx * at(p, 1, 0, 0) + hy * at(p, 0, 1, 0) + hz * at(p, 0, 0, 1));
+      V w[MAX_POLYNOMIALS], slopes[MAX_POLYNOMIALS], x{}, y{}, z{};
+      all.pull_back(weights + e * all.count, lanes, w);
+      for (size_t q = 0; q < all.monomials.size(); ++q) {
+        const auto& p = all.monomials[q];
+        slopes[q] = hx * at(p, 1, 0, 0) + hy * at(p, 0, 1, 0) + hz * at(p, 0, 0, 1);
         const V xy = at(p, 1, 1, 0), xz = at(p, 1, 0, 1), yz = at(p, 0, 1, 1);
-        x += w * (hx * at(p, 2, 0, 0) + hy * xy + hz * xz);
-        y += w * (hx * xy + hy * at(p, 0, 2, 0) + hz * yz);
-        z += w * (hx * xz + hy * yz + hz * at(p, 0, 0, 2));
+        x += w[q] * (hx * at(p, 2, 0, 0) + hy * xy + hz * xz);
+        y += w[q] * (hx * xy + hy * at(p, 0, 2, 0) + hz * yz);
+        z += w[q] * (hx * xz + hy * yz + hz * at(p, 0, 0, 2));
       }
+      all.combine(slopes, lanes, to_grad + e * all.count);
       scatter(to_vec + 3 * e, 3, lanes, x);
       scatter(to_vec + 3 * e + 1, 3, lanes, y);
       scatter(to_vec + 3 * e + 2, 3, lanes, z);
@@ -354,7 +395,7 @@ TORCH_LIBRARY_IMPL(equireann, CPU, m) {
   m.impl("gaussians", gaussians);
   m.impl("gaussians_backward", gaussians_backward);
   m.impl("gaussians_double_backward", gaussians_double_backward);
-  m.impl("monomials", monomials);
-  m.impl("monomials_backward", monomials_backward);
-  m.impl("monomials_double_backward", monomials_double_backward);
+  m.impl("polynomials", polynomials);
+  m.impl("polynomials_backward", polynomials_backward);
+  m.impl("polynomials_double_backward", polynomials_double_backward);
 }

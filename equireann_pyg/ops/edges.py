@@ -1,4 +1,4 @@
-r"""Functions of single edges with analytic derivatives: Gaussian orbitals :math:`f e^{-a (r-s)^2}` and monomials."""
+r"""Functions of single edges with analytic derivatives: Gaussian orbitals :math:`f e^{-a (r-s)^2}` and polynomials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from equireann_pyg.ops.library import fake, ops, register, save_inputs
 
 MAX_DEGREE = 8
-"""Highest degree of :func:`monomials`."""
+"""Highest degree of :func:`polynomials`."""
 
 
 def gaussians(r: Tensor, envelope: Tensor, row: Tensor, centre: Tensor, exponent: Tensor) -> Tensor:
@@ -29,17 +29,19 @@ def gaussians(r: Tensor, envelope: Tensor, row: Tensor, centre: Tensor, exponent
     return ops.gaussians(r, envelope, row, centre, exponent)
 
 
-def monomials(vec: Tensor, max_degree: int) -> Tensor:
-    """Monomials :math:`x^i y^j z^k` with i + j + k = 0..L, degree by degree; within a degree i falls slowest, then j.
+def polynomials(vec: Tensor, combination: Tensor, max_degree: int) -> Tensor:
+    """Linear combinations of the monomials :math:`x^i y^j z^k`, i + j + k = 0..L.
 
     Args:
         vec: ``[E, 3]``.
+        combination: weights ``[(L+1)(L+2)(L+3)/6, m]``, float64 and constant, of the monomials in this order: degree by
+            degree, and within a degree i falls slowest, then j.
         max_degree: L, inclusive, at most 8.
 
     Returns:
-        ``[E, (L+1)(L+2)(L+3)/6]``
+        ``[E, m]``
     """
-    return ops.monomials(vec, max_degree)
+    return ops.polynomials(vec, combination, max_degree)
 
 
 @fake("gaussians")
@@ -61,18 +63,18 @@ def _(hr: Tensor, hf: Tensor, hs: Tensor, ha: Tensor, grad: Tensor, *inputs: Ten
     return tuple(like.new_empty(like.shape) for like in (grad, r, r, s, a))
 
 
-@fake("monomials")
-def _(vec: Tensor, max_degree: int) -> Tensor:
-    return vec.new_empty(vec.size(0), (max_degree + 1) * (max_degree + 2) * (max_degree + 3) // 6)
+@fake("polynomials")
+def _(vec: Tensor, combination: Tensor, max_degree: int) -> Tensor:
+    return vec.new_empty(vec.size(0), combination.size(1))
 
 
-@fake("monomials_backward")
-def _(grad: Tensor, vec: Tensor, max_degree: int) -> Tensor:
+@fake("polynomials_backward")
+def _(grad: Tensor, vec: Tensor, combination: Tensor, max_degree: int) -> Tensor:
     return vec.new_empty(vec.shape)
 
 
-@fake("monomials_double_backward")
-def _(tangent: Tensor, grad: Tensor, vec: Tensor, max_degree: int) -> tuple[Tensor, Tensor]:
+@fake("polynomials_double_backward")
+def _(tangent: Tensor, grad: Tensor, vec: Tensor, combination: Tensor, max_degree: int) -> tuple[Tensor, Tensor]:
     return grad.new_empty(grad.shape), vec.new_empty(vec.shape)
 
 
@@ -101,17 +103,18 @@ def _save_degree(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*tensors)
 
 
-def _monomials_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-    return ops.monomials_backward(grad, *ctx.saved_tensors, ctx.max_degree), None
+def _polynomials_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return ops.polynomials_backward(grad, *ctx.saved_tensors, ctx.max_degree), None, None
 
 
-def _monomials_double_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
-    return *ops.monomials_double_backward(tangent, *ctx.saved_tensors, ctx.max_degree), None
+def _polynomials_double_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
+    d_grad, d_vec = ops.polynomials_double_backward(tangent, *ctx.saved_tensors, ctx.max_degree)
+    return d_grad, d_vec, None, None
 
 
 register("gaussians", _gaussians_backward, save_inputs)
 register("gaussians_backward", _gaussians_double_backward, _save_gaussians_backward)
 register("gaussians_double_backward")
-register("monomials", _monomials_backward, _save_degree)
-register("monomials_backward", _monomials_double_backward, _save_degree)
-register("monomials_double_backward")
+register("polynomials", _polynomials_backward, _save_degree)
+register("polynomials_backward", _polynomials_double_backward, _save_degree)
+register("polynomials_double_backward")

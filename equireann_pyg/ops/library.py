@@ -25,9 +25,10 @@ for _schema in (
     "-> (Tensor, Tensor, Tensor, Tensor)",
     "gaussians_double_backward(Tensor h_r, Tensor h_envelope, Tensor h_centre, Tensor h_exponent, Tensor grad, Tensor r, "
     f"Tensor envelope, Tensor row, Tensor centre, Tensor exponent) -> {FIVE}",
-    "monomials(Tensor vec, int max_degree) -> Tensor",
-    "monomials_backward(Tensor grad, Tensor vec, int max_degree) -> Tensor",
-    "monomials_double_backward(Tensor tangent, Tensor grad, Tensor vec, int max_degree) -> (Tensor, Tensor)",
+    "polynomials(Tensor vec, Tensor combination, int max_degree) -> Tensor",
+    "polynomials_backward(Tensor grad, Tensor vec, Tensor combination, int max_degree) -> Tensor",
+    "polynomials_double_backward(Tensor tangent, Tensor grad, Tensor vec, Tensor combination, int max_degree) "
+    "-> (Tensor, Tensor)",
     "density(Tensor orbital, Tensor weight, int[] components) -> Tensor",
     "density_backward(Tensor grad, Tensor orbital, Tensor weight, int[] components, bool with_weight) -> (Tensor, Tensor)",
     "density_double_backward(Tensor h_orbital, Tensor h_weight, Tensor grad, Tensor orbital, Tensor weight, "

@@ -15,7 +15,7 @@ from equireann_pyg import Potential
 from equireann_pyg.ops import plain_path
 
 Evaluate = Callable[..., dict[str, Tensor]]
-BLOCK_SIZE = 512  # centres of one block
+BLOCK_SIZE = 2048  # atoms of one block
 
 STEPS = ("inference", "training")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.nn import CartesianMoments, OrbitalDensity, PairGaussians, SoftStandardize, SphericalHarmonics
-from equireann_pyg.ops import bent, density, gaussians, monomials, plain_path
+from equireann_pyg.ops import bent, density, gaussians, plain_path, polynomials
 from equireann_pyg.testing import assert_close, randomize
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -85,12 +85,18 @@ def test_angular(kind: type[SphericalHarmonics], max_degree: int, dtype: torch.d
         assert function(vec).flatten().tolist() == pytest.approx([1.0] * 11, rel=1e-6)
 
 
-def test_monomials_by_differences(double: torch.dtype) -> None:
-    vec = torch.randn(9, 3, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda vec: monomials(vec, 3), vec)
-    assert torch.autograd.gradgradcheck(lambda vec: monomials(vec, 3), vec)
+def test_polynomials_by_differences(double: torch.dtype) -> None:
+    vec, combination = torch.randn(9, 3, requires_grad=True), torch.randn(20, 7)
+    assert torch.autograd.gradcheck(lambda vec: polynomials(vec, combination, 3), vec)
+    assert torch.autograd.gradgradcheck(lambda vec: polynomials(vec, combination, 3), vec)
+    x, y, z = vec.detach().unbind(1)
+    monomials = polynomials(vec.detach(), torch.eye(20), 3)
+    assert torch.equal(monomials[:, :4], torch.stack([torch.ones(9), x, y, z], dim=1))
+    assert_close(monomials[:, 14], x * y * z, 1e-14, "xyz")
     with pytest.raises(ValueError, match="degree of 0 to 8"):
-        monomials(vec, 9)
+        polynomials(vec, combination, 9)
+    with pytest.raises(ValueError, match="expected a float64 combination"):
+        polynomials(vec, combination, 2)
 
 
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 5), (4, 12), (8, 64), (16, 16)])
@@ -162,12 +168,13 @@ def test_several_threads_give_the_same_bits() -> None:
     ("name", "arguments"),
     [
         ("gaussians", (*edges(4)[:2], ROW, *edges(4)[2:])),
-        ("monomials", (torch.ones(5, 3), 2)),
+        ("polynomials", (torch.ones(5, 3), torch.ones(10, 2, dtype=torch.float64), 2)),
         ("density", (torch.ones(3, 4, 2), torch.ones(2, 2, 8), [1, 3])),
         ("bent", (torch.ones(5, 4), SPECIES, torch.zeros(3, 4), torch.ones(3, 4), 10.0)),
     ],
 )
 def test_operators_tell_torch_the_truth(name: str, arguments: tuple[object, ...]) -> None:
     floats = [x.requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x for x in arguments]
-    arguments = tuple(x.detach() if name == "bent" and k in (2, 3) else x for k, x in enumerate(floats))
+    constant = {"bent": (2, 3), "polynomials": (1,)}.get(name, ())
+    arguments = tuple(x.detach() if k in constant else x for k, x in enumerate(floats))
     torch.library.opcheck(getattr(torch.ops.equireann, name).default, arguments)
