@@ -142,11 +142,12 @@ def memories(group: Group, paths: Iterable[str]) -> dict[str, float]:
     return {name: memory_of(*which, group.case, group.step) for name, which in contestants.items()}
 
 
-def measure_large(names: Iterable[str], seconds: float) -> dict[int, float]:
-    """Seconds of one inference call through blocks, by number of atoms; empty where the package has no blocks."""
-    if "blocks" not in paths_for("inference"):
-        return {}
-    cases = {name: CASES[name]() for name in names}
-    watches = {name: stopwatch(our_call("EquiREANN", "blocks", "inference", data)) for name, data in cases.items()}
-    samples = interleave(watches, seconds)
-    return {data.z.numel(): median(samples[name]) for name, data in cases.items()}
+def measure_large(names: Iterable[str], seconds: float) -> dict[str, dict[int, float]]:
+    """Seconds of one inference call, whole and in blocks, by path and number of atoms."""
+    large = {}
+    for path in ("kernels", "blocks"):
+        cases = {name: CASES[name]() for name in names}
+        watches = {name: stopwatch(our_call("EquiREANN", path, "inference", data)) for name, data in cases.items()}
+        samples = interleave(watches, seconds)
+        large[path] = {data.z.numel(): median(samples[name]) for name, data in cases.items()}
+    return large

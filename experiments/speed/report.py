@@ -71,11 +71,11 @@ def result_rows(results: Results) -> Iterator[Row]:
                 "peak MB": f"{measured.memory[name]:.4g}" if name in measured.memory else "",
                 "deviation": f"{measured.deviation[name]:.1e}" if name in measured.deviation else "",
             }
-    for atoms, seconds in results.large.items():
+    for path, atoms, seconds in ((path, *item) for path, times in results.large.items() for item in times.items()):
         yield {
             "case": f"cu{atoms}",
             "step": "inference",
-            "contestant": "EquiREANN blocks",
+            "contestant": f"EquiREANN {path}",
             "ms": f"{1e3 * seconds:.4g}",
             "us/atom": f"{1e6 * seconds / atoms:.4g}",
         }

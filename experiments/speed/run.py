@@ -75,7 +75,7 @@ def save(results: Results, line: str, out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small cases, few rounds, nothing compiled by torch")
-    parser.add_argument("--large", action="store_true", help="also 1,000 to 100,000 atoms, through blocks")
+    parser.add_argument("--large", action="store_true", help="also 1,000 to 100,000 atoms, whole and in blocks")
     parser.add_argument("--paths", nargs="+", choices=PATHS, help="paths to measure beside the plain one")
     parser.add_argument("--seconds", type=float, help="time for the rounds of one case")
     parser.add_argument("--mace-python", type=_existing, help="interpreter that has mace-torch")
