@@ -120,7 +120,7 @@ def test_shipped_configurations_parse(workplace):
     from equireann_pyg.data import AtomsDataModule
     from equireann_pyg.training import PotentialTask
 
-    for overlays in ([], ["float64.yaml"]):
+    for overlays in ([], ["float64.yaml"], ["compile.yaml"]):
         configs = [word for name in ["train.yaml", *overlays] for word in ("--config", str(ROOT / "configs" / name))]
         cli = PotentialCLI(
             PotentialTask,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DistributedSampler
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
@@ -24,8 +24,6 @@ from equireann_pyg.data.sampling import (
     frame_sizes,
 )
 from equireann_pyg.graph import LabelKeys
-
-logger = logging.getLogger("equireann_pyg")
 
 PREFETCH = 4
 """Batches that each worker keeps ready: more than the two of torch, because steps take different times."""
@@ -101,7 +99,8 @@ class AtomsDataModule(lightning.LightningDataModule):
             for name, dataset in self.datasets.items():
                 self.bounds.check(frame_sizes(dataset), f"{name} set, frame")
         if stage == "fit" and self._processes()[1] == 0:
-            logger.info("a training batch has at most %d atoms and %d edges", *self.largest_batch("train"))
+            atoms, edges = self.largest_batch("train")
+            rank_zero_info(f"a training batch has at most {atoms} atoms and {edges} edges")
 
     def _load(self, stage: str) -> None:
         if stage in ("test", "predict"):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, register, save_inputs
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register, save_inputs
 
 MAX_DEGREE = 8
 """Highest degree of :func:`polynomials`."""
@@ -26,6 +26,7 @@ def gaussians(r: Tensor, envelope: Tensor, row: Tensor, centre: Tensor, exponent
     Returns:
         ``[E, n]``
     """
+    refuse_transforms()
     return ops.gaussians(r, envelope, row, centre, exponent)
 
 
@@ -41,6 +42,7 @@ def polynomials(vec: Tensor, combination: Tensor, max_degree: int) -> Tensor:
     Returns:
         ``[E, m]``
     """
+    refuse_transforms()
     return ops.polynomials(vec, combination, max_degree)
 
 

@@ -6,7 +6,6 @@ is ``0``, every layer takes its plain path in torch.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from equireann_pyg.cache import user_cache
+from equireann_pyg.ops.library import transformed
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
@@ -57,9 +57,14 @@ def tracing() -> bool:
 
 
 def kernels_for(*tensors: Tensor | None) -> bool:
-    """Whether the compiled kernels serve these tensors: all on the CPU, of one type, float32 or float64."""
+    """Whether the compiled kernels serve these tensors: all on the CPU, of one type, float32 or float64.
+
+    They do not in forward-mode differentiation and in the transforms of ``torch.func``.
+    """
     first, *others = (tensor for tensor in tensors if tensor is not None)
     if first.device.type != "cpu" or first.dtype not in KERNEL_TYPES or _plain:
+        return False
+    if transformed():
         return False
     same = all(other.dtype == first.dtype and other.device.type == "cpu" for other in others)
     return same and not torch.is_autocast_enabled("cpu") and load_kernels()
@@ -77,7 +82,7 @@ def _loaded() -> bool:
         return False
     try:
         torch.ops.load_library(str(_library()))
-    except (OSError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[-500:]
         warnings.warn(
             f"no compiled kernels, taking the plain path, which is several times slower ({reason}); install a C++ compiler "
@@ -90,6 +95,8 @@ def _loaded() -> bool:
 
 def _library() -> Path:
     """The shared library of the kernels, built if this machine has no sound one yet."""
+    import fcntl  # not on every system: there the plain path serves
+
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None:
         raise OSError("no C++ compiler found")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch.autograd import forward_ad
 
 FIELDS = (
     "Tensor coefficient, Tensor? orbital, Tensor edge_index, Tensor order, Tensor radial, Tensor angular, Tensor filter"
@@ -45,6 +46,22 @@ for _schema in (
 ops = torch.ops.equireann
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def transformed() -> bool:
+    """Whether forward-mode derivatives or transforms of ``torch.func`` are at work, which the operators know nothing of."""
+    if torch.compiler.is_compiling():
+        return False
+    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def refuse_transforms() -> None:
+    """Raise where an operator would silently give wrong derivatives."""
+    if transformed():
+        raise NotImplementedError(
+            "compiled kernels have no forward-mode derivative and no torch.func transforms: use the layers of "
+            "equireann_pyg.nn, which then take the plain path"
+        )
 
 
 def fake(name: str) -> Callable[[Function], Function]:

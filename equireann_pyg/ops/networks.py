@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, register, save_inputs
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register, save_inputs
 
 
 def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
@@ -20,6 +20,7 @@ def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     Returns:
         ``[N, out]``
     """
+    refuse_transforms()
     return ops.element_linear(x, species, weight)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, register
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register
 
 MAX_RADIAL = 128
 """Largest number of radial channels that :func:`density` takes."""
@@ -25,6 +25,7 @@ def density(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> Tenso
     Returns:
         ``[N, k]``
     """
+    refuse_transforms()
     return ops.density(orbital, weight, components)
 
 
@@ -41,6 +42,7 @@ def bent(x: Tensor, species: Tensor, mean: Tensor, scale: Tensor, limit: float) 
     Returns:
         ``[N, k]``
     """
+    refuse_transforms()
     return ops.bent(x, species, mean, scale, limit)
 
 

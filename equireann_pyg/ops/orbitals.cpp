@@ -75,7 +75,13 @@ struct Inputs {
         angular(Y.contiguous()),
         filter(f.contiguous()) {
     if (M) orbital = M->contiguous();
+    TORCH_CHECK_VALUE(edges.dim() == 2 && edges.size(0) == 2, "edge_index: expected [2, E], got ", edges.sizes());
     const int64_t E = edges.size(1);
+    TORCH_CHECK_VALUE(c.dim() == 2, "coefficient: expected [N, n], got ", c.sizes());
+    TORCH_CHECK_VALUE(R.dim() == 2, "radial: expected [E, n], got ", R.sizes());
+    TORCH_CHECK_VALUE(Y.dim() == 2, "angular: expected [E, lm], got ", Y.sizes());
+    TORCH_CHECK_VALUE(f.dim() == 1 || f.dim() == 2, "envelope: expected [E] or [E, n], got ", f.sizes());
+    TORCH_CHECK_VALUE(sorted.dim() == 2 && sorted.size(0) == 2, "order: expected that of edge_order, got ", sorted.sizes());
     sizes = {c.size(0), Y.size(1), c.size(1), f.dim() == 2 ? f.size(1) : 1};
     TORCH_CHECK_VALUE(sizes.lm <= MAX_COMPONENTS, "angular: at most ", MAX_COMPONENTS, " components, got ", sizes.lm);
     TORCH_CHECK_VALUE(order.size(1) == sizes.nodes + 1 + E, "order: made for other edges or another number of atoms");
@@ -85,6 +91,10 @@ struct Inputs {
                       "envelope: expected [", E, "] or [", E, ", ", sizes.n, "], got ", f.sizes());
     TORCH_CHECK_VALUE(!M || M->sizes() == at::IntArrayRef({sizes.nodes, sizes.lm, sizes.n}), "orbital: expected [",
                       sizes.nodes, ", ", sizes.lm, ", ", sizes.n, "], got ", M->sizes());
+    const int64_t* atom = source();
+    for (int64_t e = 0; e < 2 * E; ++e)
+      TORCH_CHECK_INDEX(0 <= atom[e] && atom[e] < sizes.nodes, "edge_index: expected atoms 0 to ", sizes.nodes - 1,
+                        ", got ", atom[e]);
   }
 
   const int64_t* source() const { return edge_index.const_data_ptr<int64_t>(); }
@@ -135,7 +145,8 @@ void gather(int64_t i, int64_t k, const Sizes& s, Order in, const int64_t* sourc
 }
 
 // Gradients of edge quantities, for the edges of centre i. Adds to `angular` and to a filter of width 1 when k > 0.
-// With SCATTER it also adds what node_gradients sums up: in one thread, and in the same order if edges are sorted by centre.
+// With SCATTER it also adds up the gradient of the coefficients: for one thread, and in the order of node_gradients if the
+// edges are sorted by centre.
 template <typename T, int W, int LM, bool TANGENT, bool SCATTER>
 void edge_gradients(int64_t i, int64_t k, const Sizes& s, Order in, const int64_t* source, const T* grad,
                     const Fields<T>& x, const Fields<T>& h, const Gradients<T>& out) {
@@ -186,15 +197,11 @@ void edge_gradients(int64_t i, int64_t k, const Sizes& s, Order in, const int64_
     } else {
       out.filter[e] = (k ? out.filter[e] : T(0)) + total<T, W>(MG);
     }
-    if constexpr (!SCATTER) continue;
-    const V f = load_filter<V>((TANGENT ? h.filter : x.filter) + e * s.filter_width + stride * k, stride);
-    T* dM = out.orbital + j * lm * s.n + k;
-    for (int64_t m = 0; m < lm; ++m) store<V>(dM + m * s.n, load<V>(dM + m * s.n) + f * G[m]);
   }
 }
 
-// Gradients of node quantities: sums over the edges that leave atom j.
-template <typename T, int W, int LM, bool TANGENT>
+// Gradients of node quantities: sums over the edges that leave atom j; without COEFFICIENT that of the orbitals only.
+template <typename T, int W, int LM, bool TANGENT, bool COEFFICIENT>
 void node_gradients(int64_t j, int64_t k, const Sizes& s, Order from, const int64_t* target, const T* grad,
                     const Fields<T>& x, const Fields<T>& h, const Gradients<T>& out) {
   using V = typename Vector<T, W>::type;
@@ -205,8 +212,12 @@ void node_gradients(int64_t j, int64_t k, const Sizes& s, Order from, const int6
   for (int at = from.start[j]; at < from.start[j + 1]; ++at) {
     const int64_t e = from.perm[at], i = target[e];
     const T* G = grad + i * lm * s.n + k;
-    const T *Y = x.angular + e * lm, *hY = h.angular + e * lm;
     const V f = x.orbital ? load_filter<V>(filter + e * s.filter_width + stride * k, stride) : V{};
+    if constexpr (!COEFFICIENT) {
+      for (int64_t m = 0; m < lm; ++m) dM[m] += f * load<V>(G + m * s.n);
+      continue;
+    }
+    const T *Y = x.angular + e * lm, *hY = h.angular + e * lm;
     V YG{}, hYG{};
     for (int64_t m = 0; m < lm; ++m) {
       const V Gm = load<V>(G + m * s.n);
@@ -221,7 +232,7 @@ void node_gradients(int64_t j, int64_t k, const Sizes& s, Order from, const int6
       dc += R * YG;
     }
   }
-  store<V>(out.coefficient + j * s.n + k, dc);
+  if constexpr (COEFFICIENT) store<V>(out.coefficient + j * s.n + k, dc);
   if (!x.orbital) return;
   for (int64_t m = 0; m < lm; ++m) store<V>(out.orbital + (j * lm + m) * s.n + k, dM[m]);
 }
@@ -273,6 +284,9 @@ void with_type(const Tensor& tensor, const Body& body) {
 
 // Edges by source (row 0) and by target (row 1), [2, N + 1 + E] int32: a counting sort, stable.
 Tensor edge_order(const Tensor& edge_index, int64_t num_nodes) {
+  TORCH_CHECK_VALUE(edge_index.dim() == 2 && edge_index.size(0) == 2, "edge_index: expected [2, E], got ",
+                    edge_index.sizes());
+  TORCH_CHECK_VALUE(num_nodes >= 0, "num_nodes: expected 0 or more, got ", num_nodes);
   const int64_t edges = edge_index.size(1);
   TORCH_CHECK(edges < INT_MAX, "edge_order: at most 2^31 - 1 edges in one call, got ", edges);
   Tensor order = at::empty({2, num_nodes + 1 + edges}, edge_index.options().dtype(at::kInt));
@@ -335,7 +349,7 @@ void all_gradients(const Inputs& in, const T* grad, const Fields<T>& x, const Fi
   const Order by_source = in.by_source(), by_target = in.by_target();
   const int64_t *source = in.source(), *target = in.target();
   const bool alone = at::get_num_threads() == 1 || at::in_parallel_region();
-  if (alone) c.zero_(), M.zero_();
+  if (alone) c.zero_();
   with_shape(s, [&](auto shape) {
     constexpr int W = decltype(shape)::width, LM = decltype(shape)::components;
     each_atom(s.nodes, [&](int64_t a) {
@@ -343,9 +357,10 @@ void all_gradients(const Inputs& in, const T* grad, const Fields<T>& x, const Fi
         if constexpr (TANGENT) gather<T, W, LM, true>(a, k, s, by_target, source, x, h, forward);
         if (alone) {
           edge_gradients<T, W, LM, TANGENT, true>(a, k, s, by_target, source, grad, x, h, to);
+          if (x.orbital) node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
         } else {
           edge_gradients<T, W, LM, TANGENT, false>(a, k, s, by_target, source, grad, x, h, to);
-          node_gradients<T, W, LM, TANGENT>(a, k, s, by_source, target, grad, x, h, to);
+          node_gradients<T, W, LM, TANGENT, true>(a, k, s, by_source, target, grad, x, h, to);
         }
       }
     });

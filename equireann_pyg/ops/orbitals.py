@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, register, save_inputs
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register, save_inputs
 
 MAX_COMPONENTS = 64
 """Largest number of angular components that the kernels take."""
@@ -55,6 +55,7 @@ def orbital_sum(
         angular: Y ``[E, lm]``.
         envelope: f ``[E]`` or ``[E, n]``.
     """
+    refuse_transforms()
     return ops.orbital_sum(coefficient, orbital, edge_index, order, radial, angular, envelope)
 
 
@@ -72,7 +73,7 @@ def _(c: Tensor, M: Tensor | None, edge_index: Tensor, order: Tensor, R: Tensor,
 def _like_fields(
     grad: Tensor, c: Tensor, M: Tensor | None, edge_index: Tensor, order: Tensor, R: Tensor, Y: Tensor, f: Tensor
 ) -> tuple[Tensor, ...]:
-    dM, df = (c.new_empty(0), c.new_empty(0)) if M is None else (torch.empty_like(M), f.new_empty(f.shape))
+    dM, df = (c.new_empty(0), c.new_empty(0)) if M is None else (M.new_empty(M.shape), f.new_empty(f.shape))
     return c.new_empty(c.shape), dM, R.new_empty(R.shape), Y.new_empty(Y.shape), df
 
 

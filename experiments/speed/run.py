@@ -1,6 +1,6 @@
 """Times the package and its peers, and prints which targets are met.
 
-    python -m experiments.speed.run [--quick] [--large] [--mace-python PATH] [--reann PATH] [--out FOLDER]
+    python -m experiments.speed.run [--quick] [--mace-python PATH] [--reann PATH] [--out FOLDER]
 
 Writes results.csv (every path of every case), targets.csv and machine.txt.
 """
@@ -8,7 +8,10 @@ Writes results.csv (every path of every case), targets.csv and machine.txt.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for large tensors; read when torch is loaded
 
 import torch
 from rich.console import Console
@@ -56,7 +59,7 @@ def main(arguments: list[str] | None = None, groups: list[Group] | None = None) 
         with console.status(f"{group.case}, {group.step}"):
             results.cases[group.case, group.step] = measure(group, options)
         save(results, line, args.out)
-    if args.large:
+    if not args.quick:
         with console.status("large systems"):
             results.large = measure_large(LARGE, options.seconds)
         save(results, line, args.out)
@@ -74,8 +77,9 @@ def save(results: Results, line: str, out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small cases, few rounds, nothing compiled by torch")
-    parser.add_argument("--large", action="store_true", help="also 1,000 to 100,000 atoms, whole and in blocks")
+    parser.add_argument(
+        "--quick", action="store_true", help="small cases, few rounds, nothing compiled by torch, no large systems"
+    )
     parser.add_argument("--paths", nargs="+", choices=PATHS, help="paths to measure beside the plain one")
     parser.add_argument("--seconds", type=float, help="time for the rounds of one case")
     parser.add_argument("--mace-python", type=_existing, help="interpreter that has mace-torch")

@@ -1,0 +1,297 @@
+"""Finding, building and doing without the kernels; whole models through the kernels and through plain torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from equireann_pyg import EANN, REANN, EquiREANN, Potential
+from equireann_pyg.nn import CartesianMoments
+from equireann_pyg.ops import extension, plain_path
+from equireann_pyg.testing import assert_close, make_graph, random_cluster, random_crystal, sample_graphs
+from tests.test_golden import GOLDEN, POSITIONS, golden_model
+
+# ---- building: with a compiler that copies the library that is there already -------------------------------------------
+
+COMPILER = """#!/bin/sh
+if [ "$1" = --version ]; then echo {version}; exit; fi
+echo built >> {log}
+sleep 0.3
+while [ "$1" != -o ]; do shift; done
+{action}
+"""
+
+
+class Compiler:
+    """A stand-in for a compiler, with a log of its calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.log = folder / "compiler", folder / "log"
+        self.library = extension._library()
+
+    def write(self, action: str = "", version: str = "1.0") -> None:
+        action = action or f'cp "{self.library}" "$2"'
+        self.path.write_text(COMPILER.format(version=version, log=self.log, action=action))
+        self.path.chmod(0o755)
+
+    @property
+    def calls(self) -> int:
+        return len(self.log.read_text().split()) if self.log.exists() else 0
+
+
+@pytest.fixture
+def compiler(kernels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    made = Compiler(tmp_path)
+    made.write()
+    monkeypatch.setenv("CXX", str(made.path))
+    monkeypatch.setenv("EQUIREANN_KERNELS", str(tmp_path / "deep" / "cache"))
+    return made
+
+
+def load_anew() -> bool:
+    """Whether kernels are found, as in a new process."""
+    return extension._loaded.__wrapped__()
+
+
+def files(library: Path) -> list[str]:
+    """What lies beside a library, apart from the lock."""
+    return sorted(file.name for file in library.parent.iterdir() if file.name != "lock")
+
+
+def test_built_once_and_found_again(compiler: Compiler) -> None:
+    library = extension._library()
+    assert library.read_bytes() == compiler.library.read_bytes()
+    assert [extension._library() for _ in range(3)] == [library] * 3
+    assert compiler.calls == 1
+    assert files(library) == [library.name]
+
+
+def test_a_change_of_anything_builds_anew(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries = [extension._library()]
+    compiler.write(version="2.0")
+    libraries.append(extension._library())
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "FLAGS", (*extension.FLAGS, "-DOTHER"))
+        libraries.append(extension._library())
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "_processor", lambda: "another machine")
+        libraries.append(extension._library())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "9.9")
+        libraries.append(extension._library())
+    source = tmp_path / "source.cpp"
+    source.write_text("// another line")
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "SOURCES", (*extension.SOURCES, source))
+        libraries.append(extension._library())
+    assert len(set(libraries)) == compiler.calls == 6
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, -1], ids=str)
+def test_a_damaged_library_is_built_anew(kept: float, compiler: Compiler) -> None:
+    library = extension._library()
+    content = library.read_bytes()
+    library.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    assert extension._library().read_bytes() == content
+    assert compiler.calls == 2
+    assert extension._library() == library
+    assert compiler.calls == 2
+
+
+def test_two_that_build_at_once(compiler: Compiler) -> None:
+    """The lock is of the file, so threads stand for processes."""
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(extension._library())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert len(set(found)) == compiler.calls == 1
+    assert files(found[0]) == [found[0].name]
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("echo no such header >&2; exit 1", "no such header"), ("exit 0", "failed"), ('echo x > "$2"; exit 3', "failed")],
+    ids=["fails", "writes nothing", "fails half-way"],
+)
+def test_a_failing_compiler_is_named(action: str, said: str, compiler: Compiler, tmp_path: Path) -> None:
+    compiler.write(action)
+    with pytest.warns(UserWarning, match="no compiled kernels, taking the plain path") as caught:
+        assert not load_anew()
+    assert said in str(caught[0].message)
+    assert "install a C++ compiler" in str(caught[0].message)
+    assert [file.name for file in (tmp_path / "deep" / "cache").iterdir()] == ["lock"]
+
+
+def test_what_is_no_library_is_refused_with_a_warning(compiler: Compiler) -> None:
+    compiler.write('echo "not a library" > "$2"')
+    with pytest.warns(UserWarning, match="taking the plain path"):
+        assert not load_anew()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"CXX": "no-such-compiler"}, {"CXX": "", "PATH": "/nowhere"}, {"EQUIREANN_KERNELS": "/dev/null/folder"}],
+    ids=["no such compiler", "no compiler in the path", "folder that cannot be made"],
+)
+def test_doing_without(environment: dict[str, str], compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.warns(UserWarning, match="taking the plain path, which is several times slower"):
+        assert not load_anew()
+    assert compiler.calls == 0
+
+
+def test_switched_off_says_and_builds_nothing(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQUIREANN_KERNELS", "0")
+    assert not load_anew()  # warnings are errors here
+    assert compiler.calls == 0
+
+
+MODELS = """
+import torch
+from equireann_pyg import EANN, REANN, EquiREANN, Potential
+from equireann_pyg.ops import load_kernels
+from equireann_pyg.testing import random_crystal, randomize
+torch.manual_seed(0)
+print(load_kernels())
+for kind in (EquiREANN, REANN, EANN):
+    for dtype in (torch.float32, torch.float64):
+        potential = Potential(kind(["H", "C"], 3.0)).to(dtype).train()
+        randomize(potential)
+        potential.model.coefficient.data.fill_(0.1)
+        output = potential(random_crystal([1, 6], 3.0, 3))
+        output["forces"].square().sum().backward()
+        size = sum(p.grad.double().abs().sum() for p in potential.parameters() if p.grad is not None)
+        print(*(float(x.detach().norm()) for x in (*output.values(), size)))
+"""
+
+
+def test_every_model_runs_without_kernels(kernels: None, tmp_path: Path) -> None:
+    """In processes of their own: the numbers with and without kernels, and no trace of a build without them."""
+
+    def run(**environment: str) -> tuple[str, list[list[float]]]:
+        command, variables = [sys.executable, "-c", MODELS], os.environ | {"OMP_NUM_THREADS": "1"} | environment
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        first, *lines = done.stdout.splitlines()
+        return first, [[float(word) for word in line.split()] for line in lines]
+
+    loaded, expected = run()
+    switched_off, actual = run(EQUIREANN_KERNELS="0", XDG_CACHE_HOME=str(tmp_path), CXX="/no/such/compiler")
+    assert (loaded, switched_off) == ("True", "False")
+    assert list(tmp_path.iterdir()) == []
+    for k, (mine, theirs) in enumerate(zip(actual, expected, strict=True)):
+        assert min(map(abs, theirs)) > 1e-3
+        assert mine == pytest.approx(theirs, rel=1e-11 if k % 2 else 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_two_processes_build_one_library(tmp_path: Path) -> None:
+    code = "from equireann_pyg.ops import load_kernels; print(load_kernels())"
+    environment = {name: value for name, value in os.environ.items() if name != "EQUIREANN_KERNELS"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, stderr=-1, text=True)
+        for _ in range(2)
+    ]
+    answers = [process.communicate() for process in processes]
+    assert [out.strip() for out, _ in answers] == ["True", "True"], answers
+    assert sum("compiling the kernels" in said for _, said in answers) == 1
+    assert len(list((tmp_path / "equireann_pyg" / "kernels").glob("*.so"))) == 1
+
+
+# ---- the plain path ----------------------------------------------------------------------------------------------------
+
+
+def test_the_plain_path_ends_with_an_error(kernels: None) -> None:
+    x = torch.zeros(1)
+
+    def fail() -> None:
+        with plain_path():
+            assert not extension.kernels_for(x)
+            raise KeyError("something else")
+
+    with pytest.raises(KeyError, match="something else"):
+        fail()
+    assert extension.kernels_for(x)
+    with plain_path():
+        with pytest.raises(KeyError, match="something else"):
+            fail()
+        assert not extension.kernels_for(x)
+    assert extension.kernels_for(x)
+
+
+# ---- whole models ------------------------------------------------------------------------------------------------------
+
+GRAPHS: dict[str, Callable[[], Data]] = {
+    "cluster": lambda: random_cluster([1, 6], 3.0, 12),
+    "one element": lambda: random_cluster([6], 3.0, 6),
+    "crystal": lambda: random_crystal([1, 6], 3.0, 3),
+    "batch": lambda: Batch.from_data_list(sample_graphs([1, 6], 3.0)),
+}
+
+
+def both_paths(function: Callable[[], dict[str, Tensor]]) -> list[tuple[str, Tensor, Tensor]]:
+    """Name, kernels' value and plain value of every result."""
+    actual = function()
+    with plain_path():
+        expected = function()
+    return [(name, actual[name].detach(), expected[name].detach()) for name in expected]
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("kind", [EquiREANN, REANN, EANN])
+def test_energy_forces_and_stress(
+    kind: type[EquiREANN], graph: str, make_potential: Callable[..., Potential], dtype: torch.dtype
+) -> None:
+    potential, data = make_potential(kind).eval(), GRAPHS[graph]()
+    for name, actual, expected in both_paths(lambda: potential(data)):
+        known = expected.isfinite()
+        assert torch.equal(known, actual.isfinite())
+        assert_close(actual[known], expected[known], 1e-5 if dtype == torch.float32 else 1e-11, name)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("options", [{}, {"angular": CartesianMoments(2, unit=False), "num_radial": 3}], ids=str)
+@pytest.mark.parametrize("kind", [EquiREANN, REANN, EANN])
+def test_gradient_of_a_force_loss(
+    kind: type[EquiREANN], options: dict[str, object], make_potential: Callable[..., Potential], double: torch.dtype
+) -> None:
+    potential, data = make_potential(kind, **options).train(), random_cluster([1, 6], 3.0, 12)
+
+    def gradients() -> dict[str, Tensor]:
+        parameters = {name: p for name, p in potential.named_parameters() if not name.endswith("readout.out.bias")}
+        loss = potential(data)["forces"].square().sum()
+        return dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+
+    for name, actual, expected in both_paths(gradients):
+        assert_close(actual, expected, 1e-9, name, smallest=1e-6)
+
+
+@pytest.mark.parametrize("path", ["kernels", "plain"])
+@pytest.mark.parametrize(("unit", "kind"), GOLDEN, ids=lambda value: getattr(value, "__name__", f"unit={value}"))
+def test_golden_values_on_both_paths(unit: bool, kind: type[EquiREANN], path: str, kernels: None) -> None:
+    _, energy, force = GOLDEN[unit, kind]
+    potential = Potential(golden_model(kind, unit)).eval()
+    data = make_graph(torch.full((4,), 6), torch.tensor(POSITIONS, dtype=torch.float64), cutoff=3.0)
+    with plain_path() if path == "plain" else nullcontext():
+        assert extension.kernels_for(data.pos) == (path == "kernels")
+        output = potential(data)
+    assert float(output["energy"]) == pytest.approx(energy, abs=1e-9)
+    assert output["forces"][0].tolist() == pytest.approx(force, abs=1e-9)
