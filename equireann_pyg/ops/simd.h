@@ -31,14 +31,18 @@ inline void store(T* to, V value) {
   std::memcpy(to, &value, sizeof(V));
 }
 
+// Sum of the lanes, by halves.
 template <typename T, int W, typename V>
 inline T total(V value) {
   if constexpr (W == 1) {
     return value;
+  } else if constexpr (W == 2) {
+    return value[0] + value[1];
   } else {
-    T sum = 0;
-    for (int w = 0; w < W; ++w) sum += value[w];
-    return sum;
+    using Half = typename Vector<T, W / 2>::type;
+    Half parts[2];
+    std::memcpy(parts, &value, sizeof(V));
+    return total<T, W / 2>(Half(parts[0] + parts[1]));
   }
 }
 
