@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from equireann_pyg.checkpoint import load_potential, save_potential
     from equireann_pyg.graph import LabelKeys, edge_vectors, from_ase, radius_graph, to_ase
     from equireann_pyg.models import EANN, REANN, EquiREANN
+    from equireann_pyg.network import OrbitalNetwork
     from equireann_pyg.potential import Potential
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "REANN",
     "EquiREANN",
     "LabelKeys",
+    "OrbitalNetwork",
     "Potential",
     "edge_vectors",
     "from_ase",
@@ -34,6 +36,7 @@ _HOMES = {
     "checkpoint": ("load_potential", "save_potential"),
     "graph": ("LabelKeys", "edge_vectors", "from_ase", "radius_graph", "to_ase"),
     "models": ("EANN", "REANN", "EquiREANN"),
+    "network": ("OrbitalNetwork",),
     "potential": ("Potential",),
 }
 

@@ -14,10 +14,13 @@ from torch_geometric.data import Data
 
 from equireann_pyg.blocks import BlockPotential
 from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.elements import describe
+from equireann_pyg.elements import check_known
 from equireann_pyg.export import ExportedPotential, load_exported
-from equireann_pyg.graph import edge_vectors, from_ase
+from equireann_pyg.graph import CONDITIONS, LabelKeys, ase_results, edge_vectors, from_ase
 from equireann_pyg.potential import Potential
+
+KEYS = {name: getattr(LabelKeys(), name) for name in CONDITIONS}
+"""Where ``atoms.info`` keeps total charge and field."""
 
 
 class EquiREANNCalculator(Calculator):
@@ -27,8 +30,12 @@ class EquiREANNCalculator(Calculator):
     the cell has a volume. Candidate pairs are found with a skin and kept until an atom has moved by half of it; the model
     gets those that are within its cutoff, so the skin never changes a result.
 
+    A potential with properties gives ``dipole``, ``charges`` and ``polarizability`` too, where they are defined; the total
+    charge in e and the field in V/Angstrom are then taken from ``atoms.info["charge"]`` and ``atoms.info["external_field"]``.
+
     Args:
-        potential: a potential, which is copied, or the file of one (``save_potential`` or a training checkpoint).
+        potential: a potential, which is copied, or the file of one: of ``save_potential``, a training checkpoint, or a
+            ``*.pt2`` file written by ``equireann export``, which keeps the device and dtype it was exported for.
         device: where to compute.
         dtype: arithmetic of the model; by default that of the potential.
         skin: extra cutoff of the neighbour list in Angstrom.
@@ -58,6 +65,10 @@ class EquiREANNCalculator(Calculator):
             raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
         self.device = torch.device(device)
         self.potential = _ready(potential, self.device, dtype, block_size)
+        whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
+        self.has_properties = bool(getattr(whole, "properties", ()))
+        if self.has_properties:
+            self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))
         self.skin = skin
         self._built: tuple[Atoms, Data] | None = None  # structure and graph of the last neighbour search
 
@@ -70,36 +81,36 @@ class EquiREANNCalculator(Calculator):
         """Evaluate the potential (called by ASE)."""
         super().calculate(atoms, properties, system_changes)
         graph = self._graph(self.atoms)  # type: ignore[arg-type]
-        output = {key: value.cpu().numpy() for key, value in self.potential(graph).items()}
-        self.results = {
-            "energy": float(output["energy"][0]),
-            "free_energy": float(output["energy"][0]),
-            "energies": output["atomic_energy"],
-            "forces": output["forces"],
-        }
-        if "stress" in output:
-            self.results["stress"] = output["stress"][0].ravel()[[0, 4, 8, 5, 2, 1]]  # xx yy zz yz xz xy
+        output = self.potential(graph)
+        results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
+        self.results = results | other
+        self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].cpu().numpy()}
 
     def _graph(self, atoms: Atoms) -> Data:
         """Graph of the structure, from the kept pairs where they are still complete."""
         if self._built is None or self._outdated(atoms, self._built[0]):
-            self._check_elements(atoms)
+            check_known(atoms.numbers, self.potential.elements)
             bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
             self._built = bare, from_ase(bare, self.potential.cutoff + self.skin).to(self.device)
         graph = copy(self._built[1])
         graph.pos = torch.tensor(atoms.positions, device=self.device)
         inside = edge_vectors(graph).norm(dim=-1) < self.potential.cutoff  # other models need not vanish beyond it
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
+        if self.has_properties:
+            for name, kind in CONDITIONS.items():
+                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64, device=self.device)
+                graph[name] = value.expand(1, *kind.shape)
         return graph
 
-    def _check_elements(self, atoms: Atoms) -> None:
-        unknown = set(atoms.numbers.tolist()) - set(self.potential.elements)
-        if unknown:
-            known = describe(self.potential.elements)
-            raise ValueError(
-                f"unknown element {describe(unknown)}: this potential was made for {known}; "
-                "train one that knows every element of the structure"
-            )
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, total charge and field included (called by ASE)."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.has_properties and self.atoms is not None:
+            before, now = self.atoms.info, atoms.info
+            changes += [
+                name for name, key in KEYS.items() if np.any(np.not_equal(before.get(key, 0.0), now.get(key, 0.0)))
+            ]
+        return changes
 
     def _outdated(self, atoms: Atoms, built: Atoms) -> bool:
         pairs = ((getattr(atoms, name), getattr(built, name)) for name in ("numbers", "pbc"))

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, WeightAveraging
 from torch import Tensor
 
-from equireann_pyg.graph import to_ase
+from equireann_pyg.graph import ase_results, to_ase
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -98,9 +98,10 @@ class PredictionWriter(BasePredictionWriter):
 
 def _predicted(data: Any, output: dict[str, Tensor]) -> Atoms:
     atoms = to_ase(data)
-    results = {"energy": float(output["energy"]), "forces": output["forces"].cpu().numpy()}
-    if "stress" in output and bool(torch.isfinite(output["stress"]).all()):
-        results["stress"] = output["stress"].cpu().numpy().ravel()[[0, 4, 8, 5, 2, 1]]
+    always = ("energy", "forces")  # the rest may be undefined
+    results, other = ase_results({k: v for k, v in output.items() if k in always or bool(torch.isfinite(v).all())})
+    atoms.info.pop("polarizability", None)  # that of the input
+    atoms.info |= other
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 

@@ -83,10 +83,12 @@ def _rebuilt(value: Any) -> Any:
 
 def potential_state(potential: Potential) -> dict[str, Any]:
     """Everything that rebuilds a potential, as plain values and tensors."""
+    properties = [recipe(part) for part in potential.properties]
     return {
         "format": FORMAT,
         "version": VERSION,
         "recipe": recipe(potential.model),
+        **({"properties": properties} if properties else {}),
         "dtype": str(potential.dtype).removeprefix("torch."),
         "state_dict": {key: value.detach().cpu().clone() for key, value in potential.state_dict().items()},
     }
@@ -103,7 +105,9 @@ def potential_from_state(state: dict[str, Any]) -> Potential:
     if state.get("version") != VERSION:
         raise ValueError(f"version {state.get('version')} of the format, expected {VERSION}: update equireann_pyg")
     try:
-        potential = Potential(build(state["recipe"]).to(getattr(torch, state["dtype"])))
+        model = build(state["recipe"]).to(getattr(torch, state["dtype"]))
+        properties: Any = [build(plan) for plan in state.get("properties", [])]
+        potential = Potential(model, properties)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the recipe of the model is damaged ({_one_line(error)}); copy the file again") from error
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 import equireann_pyg.nn
+import equireann_pyg.properties
 from equireann_pyg.callbacks import ExponentialMovingAverage, PredictionWriter, StopAtSmallestLearningRate
 from equireann_pyg.data import AtomsDataModule
 from equireann_pyg.models import EANN, REANN, EquiREANN
@@ -67,4 +68,4 @@ def main(args: ArgsType = None) -> int:
     return 0
 
 
-_ = equireann_pyg.nn  # short class names of the layers in YAML
+_ = equireann_pyg.nn, equireann_pyg.properties  # short class names in YAML

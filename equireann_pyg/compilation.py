@@ -19,8 +19,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch_geometric.data import Data
 
-from equireann_pyg.elements import describe
-from equireann_pyg.potential import GraphTensors, Potential, graph_tensors
+from equireann_pyg.elements import check_known as check_known
+from equireann_pyg.potential import Potential
+from equireann_pyg.properties import GraphTensors
 
 State = dict[str, Tensor]
 Graph = Callable[..., dict[str, Tensor]]
@@ -53,9 +54,10 @@ class CompiledPotential:
         """See :meth:`equireann_pyg.Potential.forward`."""
         stress = self.potential.check(data, stress)
         check_known(data.z, self.potential.elements)
-        tensors = graph_tensors(data)
+        tensors = self.potential.tensors(data)
         _mark_dynamic(tensors)
-        key = self.potential.training, self.potential.dtype, tensors[-1] is None, forces, stress
+        missing = tuple(tensor is None for tensor in tensors)
+        key = self.potential.training, self.potential.dtype, missing, forces, stress
         if key not in self._graphs:
             self._graphs[key] = self._compile(tensors, forces, stress)
         with torch.set_grad_enabled(self.potential.training):  # one mode for each graph: another would be compiled anew
@@ -88,25 +90,12 @@ def compile_potential(potential: Potential) -> CompiledPotential:
     return CompiledPotential(potential)
 
 
-def check_known(z: Tensor, elements: Sequence[int]) -> None:
-    """Refuse elements that a potential does not know: a compiled graph cannot.
-
-    Raises:
-        ValueError: naming them.
-    """
-    unknown = set(z.unique().tolist()) - set(elements)
-    if unknown:
-        raise ValueError(
-            f"unknown element {describe(unknown)}: this model was made for {describe(elements)}; add it to `elements`"
-        )
-
-
-def trace(potential: Potential, tensors: GraphTensors, forces: bool, stress: bool) -> GraphModule:
+def trace(potential: Potential, tensors: Sequence[Any], forces: bool, stress: bool) -> GraphModule:
     """Graph of ``potential.evaluate``: ``graph(state, *tensors)``, with symbolic numbers of atoms, edges and graphs.
 
     Args:
         potential: potential in the mode that is wanted.
-        tensors: fields of an example, see :func:`~equireann_pyg.potential.graph_tensors`; only types and devices matter.
+        tensors: fields of an example, see :class:`~equireann_pyg.properties.GraphTensors`; only types and devices matter.
         forces: with forces.
         stress: with stress.
     """
@@ -118,7 +107,8 @@ def trace(potential: Potential, tensors: GraphTensors, forces: bool, stress: boo
     mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False))
     state = {key: mode.from_tensor(value, static_shapes=True) for key, value in state_of(potential).items()}
     example = [
-        None if tensor is None else _symbolic(mode, tensor, name) for name, tensor in zip(DYNAMIC, tensors, strict=True)
+        None if tensor is None else _symbolic(mode, tensor, name)
+        for name, tensor in zip(DYNAMIC, tensors, strict=False)  # an exported graph takes the first six only
     ]
     return make_fx(evaluate, tracing_mode="symbolic")(state, *example)
 
@@ -132,7 +122,7 @@ class _Evaluation(torch.nn.Module):
         return self.potential.evaluate(tensors, self.forces, self.stress)
 
 
-DYNAMIC = {"z": 0, "pos": 0, "cell": 0, "edge_index": 1, "edge_shift": 0, "batch": 0}
+DYNAMIC = {name: 1 if name == "edge_index" else 0 for name in GraphTensors._fields}
 """Dimension of each field that changes from graph to graph."""
 
 

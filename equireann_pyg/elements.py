@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 _TABLE = """
 X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
@@ -12,6 +13,13 @@ Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
 """
 SYMBOLS: tuple[str, ...] = tuple(_TABLE.split())
 """Symbol of every atomic number; index 0 is the placeholder X."""
+
+
+class Numbers(Protocol):
+    """Atomic numbers of atoms: a tensor or a NumPy array."""
+
+    def tolist(self) -> list[int]:
+        """As a list."""
 
 
 def atomic_number(element: str | int) -> int:
@@ -48,3 +56,22 @@ def atomic_numbers(elements: Iterable[str | int]) -> list[int]:
 def describe(numbers: Iterable[int]) -> str:
     """Symbols in words, for error messages: ``H, C``."""
     return ", ".join(SYMBOLS[number] for number in sorted(numbers))
+
+
+def check_known(z: Numbers, elements: Iterable[int]) -> None:
+    """Refuse atoms of elements that a model does not know.
+
+    Args:
+        z: atomic number of each atom ``[N]``.
+        elements: atomic numbers that the model knows.
+
+    Raises:
+        ValueError: naming them.
+    """
+    elements = set(elements)
+    unknown = set(z.tolist()) - elements
+    if unknown:
+        raise ValueError(
+            f"unknown element {describe(unknown)}: this model was made for {describe(elements)}; "
+            "add it to `elements` and train anew"
+        )

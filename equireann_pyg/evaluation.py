@@ -22,7 +22,7 @@ from equireann_pyg import plots
 from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.data import AtomsDataset
 from equireann_pyg.elements import describe
-from equireann_pyg.graph import LabelKeys
+from equireann_pyg.graph import LABELS, PER_ATOM, LabelKeys, label_of
 from equireann_pyg.metrics import QUANTITIES, PotentialErrors
 from equireann_pyg.potential import Potential
 
@@ -34,7 +34,7 @@ MANY = 10
 
 
 def predict(potential: Potential, dataset: Sequence[Data], batch_size: int = 32) -> Outputs:
-    """Output of the potential for each graph, in order, on the CPU; the stress is NaN where there is no volume.
+    """Output of the potential for each graph, in order, on the CPU; what is not defined for a graph is NaN.
 
     The potential is put into evaluation mode.
 
@@ -59,7 +59,7 @@ def _predict_batch(potential: Potential, frames: list[Data]) -> Outputs:
     output = {key: value.cpu() for key, value in potential(batch).items()}
     output.setdefault("stress", torch.full((len(frames), 3, 3), torch.nan, dtype=torch.float64))
     sizes = [data.z.numel() for data in frames]
-    parts = {key: value.split(sizes if key in ("forces", "atomic_energy") else 1) for key, value in output.items()}
+    parts = {key: value.split(sizes if key in PER_ATOM else 1) for key, value in output.items()}
     return [{key: value[index] for key, value in parts.items()} for index in range(len(frames))]
 
 
@@ -136,7 +136,7 @@ def write_errors(errors: Errors, path: Path) -> None:
 
 
 def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:
-    """Parity of energy per atom (relative to the reference energies), forces and stress, of what has labels.
+    """Parity of energy per atom (relative to the reference energies), forces, stress and properties, of what has labels.
 
     Args:
         potential: whose reference energies are taken off.
@@ -150,17 +150,16 @@ def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data]
     references = potential.reference_energies.cpu()
     free = torch.stack([references[data.z].sum() for data in dataset])
     sizes = torch.tensor([data.z.numel() for data in dataset], dtype=torch.float64)
-    labels = {name: torch.cat([data[name] for data in dataset]) for name in ("energy", "forces", "stress")}
     predicted = _joined(outputs)
+    labels = {name: torch.cat([label_of(data, name) for data in dataset]) for name in LABELS if name in predicted}
     for values in (labels, predicted):
         values["energy"] = (values["energy"] - free) / sizes
     drawn = {
-        name: (quantity, unit)
-        for name, quantity, unit in (
-            ("energy", "energy per atom", "eV"),
-            ("forces", "force", "eV/Å"),
-            ("stress", "stress", "eV/Å³"),
+        name: (
+            "energy per atom" if name == "energy" else name.replace("forces", "force"),
+            LABELS[name].unit,
         )
+        for name in labels
         if bool(torch.isfinite(labels[name] - predicted[name]).any())
     }
     if not drawn:
@@ -190,7 +189,7 @@ def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -
                     "remove the frame or train with that element"
                 )
         dataset += graphs
-    if not any(bool(torch.isfinite(data[name]).any()) for data in dataset for name in ("energy", "forces", "stress")):
+    if not any(bool(torch.isfinite(label_of(data, name)).any()) for data in dataset for name in LABELS):
         raise ValueError(f"{', '.join(files)}: no frame has a label; name them with --keys.energy, --keys.forces, ...")
     return dataset
 

@@ -31,7 +31,7 @@ Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def export_potential(potential: Potential, path: str | Path) -> Path:
     """Compile a potential ahead of time and write the package, whole or not at all.
 
-    Energy, forces and stress of one structure at a time, of any number of atoms and edges.
+    Energy, forces and stress of one structure at a time, of any number of atoms and edges; properties are left out.
 
     Args:
         potential: potential; it is evaluated in evaluation mode whatever mode it is in.
@@ -79,7 +79,9 @@ def _exported(potential: Potential) -> torch.export.ExportedProgram:
     potential.eval()
     try:
         example = _example(potential)
-        module = _WithState(trace(potential, (*example, None), forces=True, stress=True), state_of(potential))
+        bare = Potential(potential.model).eval()
+        bare.reference_energies, bare.scale = potential.reference_energies, potential.scale
+        module = _WithState(trace(bare, (*example, None), forces=True, stress=True), state_of(bare))
     finally:
         potential.train(training)
     atoms, edges = Dim("atoms", min=1), Dim("edges", min=0)

@@ -2,25 +2,31 @@ r"""Graphs of atomic structures: ``ase.Atoms`` to PyG ``Data`` and back.
 
 Fields of every graph:
 
-=============  ===============  ============================================================================
-``z``          ``[N]`` int64    atomic numbers
-``pos``        ``[N, 3]``       positions in Angstrom
-``cell``       ``[1, 3, 3]``    lattice vectors in rows, zeros for open systems
-``pbc``        ``[1, 3]`` bool  periodic directions
-``edge_index`` ``[2, E]`` int64 row 0 = neighbour j, row 1 = centre i, sorted by i
-``edge_shift`` ``[E, 3]``       integer lattice translations S: r_ij = pos_j + S cell - pos_i
-``energy``     ``[1]``          eV
-``forces``     ``[N, 3]``       eV/Angstrom
-``stress``     ``[1, 3, 3]``    eV/Angstrom^3, ASE's sign (positive under tension)
-``cutoff``     ``[1]``          cutoff the graph was built with, in Angstrom
-``config_type`` str             label of the kind of configuration
-=============  ===============  ============================================================================
+==================  ===============  ============================================================================
+``z``               ``[N]`` int64    atomic numbers
+``pos``             ``[N, 3]``       positions in Angstrom
+``cell``            ``[1, 3, 3]``    lattice vectors in rows, zeros for open systems
+``pbc``             ``[1, 3]`` bool  periodic directions
+``edge_index``      ``[2, E]`` int64 row 0 = neighbour j, row 1 = centre i, sorted by i
+``edge_shift``      ``[E, 3]``       integer lattice translations S: r_ij = pos_j + S cell - pos_i
+``energy``          ``[1]``          eV
+``forces``          ``[N, 3]``       eV/Angstrom
+``stress``          ``[1, 3, 3]``    eV/Angstrom^3, ASE's sign (positive under tension)
+``dipole``          ``[1, 3]``       e Angstrom, from minus to plus; of an ion, about the origin of the coordinates
+``polarizability``  ``[1, 3, 3]``    e Angstrom^2/V, :math:`d\mu/dF`: positive for ordinary matter (1 = 14.4 Angstrom^3)
+``charges``         ``[N]``          partial charges in e
+``total_charge``    ``[1]``          e, zero where the file says nothing
+``field``           ``[1, 3]``       electric field in V/Angstrom (E falls by mu.F), zero where the file says nothing
+``cutoff``          ``[1]``          cutoff the graph was built with, in Angstrom
+``config_type``     str              label of the kind of configuration
+==================  ===============  ============================================================================
 
-All numbers are float64; unknown labels are NaN.
+All numbers are float64; unknown labels are NaN. Graphs from elsewhere may lack any label, the charge and the field.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +48,32 @@ FLAT = 1e-12
 
 
 @dataclass(frozen=True)
+class Label:
+    """Shape of a label for one graph, or one atom, and its unit."""
+
+    shape: tuple[int, ...]
+    unit: str
+    per_atom: bool = False
+
+
+LABELS = {
+    "energy": Label((), "eV"),
+    "forces": Label((3,), "eV/Å", per_atom=True),
+    "stress": Label((3, 3), "eV/Å³"),
+    "dipole": Label((3,), "e Å"),
+    "polarizability": Label((3, 3), "e Å²/V"),
+    "charges": Label((), "e", per_atom=True),
+}
+"""Everything a graph can be labelled with."""
+
+CONDITIONS = {"total_charge": Label((), "e"), "field": Label((3,), "V/Å")}
+"""What a graph is given besides its structure, zero where the file says nothing."""
+
+PER_ATOM = {"atomic_energy", *(name for name, label in LABELS.items() if label.per_atom)}
+"""Outputs of a potential with one row for each atom."""
+
+
+@dataclass(frozen=True)
 class LabelKeys:
     """Names under which a file keeps its labels.
 
@@ -52,11 +84,21 @@ class LabelKeys:
         energy: total energy in eV.
         forces: forces in eV/Angstrom.
         stress: stress in eV/Angstrom^3, ASE's sign (positive under tension); 6 (Voigt), 9 or 3 x 3 numbers.
+        dipole: dipole moment in e Angstrom.
+        polarizability: polarizability in e Angstrom^2/V; 6 (Voigt), 9 or 3 x 3 numbers.
+        charges: partial charges in e.
+        total_charge: total charge in e.
+        field: electric field in V/Angstrom.
     """
 
     energy: str = "energy"
     forces: str = "forces"
     stress: str = "stress"
+    dipole: str = "dipole"
+    polarizability: str = "polarizability"
+    charges: str = "charges"
+    total_charge: str = "charge"
+    field: str = "external_field"
 
 
 def radius_graph(
@@ -183,13 +225,14 @@ def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> D
 
 
 def _labels(atoms: Atoms, keys: LabelKeys) -> dict[str, Any]:
-    shapes = {"energy": (1,), "forces": (len(atoms), 3), "stress": (1, 3, 3)}
     places = label_places(atoms)
     labels = {}
-    for name, shape in shapes.items():
-        key = getattr(keys, name)
-        value = next((place[key] for place in places.values() if key in place), None)
-        labels[name] = np.full(shape, np.nan) if value is None else _label(name, key, value, shape)
+    for name, kind in (LABELS | CONDITIONS).items():
+        key, shape = getattr(keys, name), (len(atoms) if kind.per_atom else 1, *kind.shape)
+        where = [place for place in places if kind.per_atom or place != "arrays"]  # a column is no label of the whole
+        value = next((places[place][key] for place in where if key in places[place]), None)
+        unknown = 0.0 if name in CONDITIONS else np.nan
+        labels[name] = np.full(shape, unknown) if value is None else _label(name, key, value, shape)
     return labels
 
 
@@ -198,13 +241,22 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...]) -> Any:
     if value.dtype.kind not in "iuf":
         raise ValueError(f"label '{key}': expected numbers for the {name}, got {value.tolist()!r:.50}")
     value = value.astype(np.float64)
-    if name == "stress" and value.size == 6:
+    if shape == (1, 3, 3) and value.size == 6:
         value = value.ravel()[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt: xx yy zz yz xz xy
     if value.size != np.prod(shape) or (name == "forces" and value.shape != shape):
         raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {list(value.shape)}")
     if not np.isfinite(value).all():
         raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
     return value.reshape(shape)
+
+
+def label_of(data: Data, name: str) -> Tensor:
+    """Label of a graph or a batch, all NaN where a graph from elsewhere has no such field."""
+    value = data.get(name)
+    if value is not None:
+        return value
+    label = LABELS[name]
+    return data.pos.new_full((data.z.numel() if label.per_atom else data.cell.size(0), *label.shape), torch.nan)
 
 
 def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:
@@ -215,19 +267,33 @@ def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:
 
 
 def to_ase(data: Data) -> Atoms:
-    """Structure of one graph, with its finite labels in a ``SinglePointCalculator``."""
+    """Structure of one graph, with its finite labels in a ``SinglePointCalculator`` (the polarizability in ``info``)."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     z, pos, cell, pbc = (data[name].detach().cpu().numpy() for name in ("z", "pos", "cell", "pbc"))
     atoms = Atoms(z, pos, cell=cell[0], pbc=pbc[0])
     atoms.info["config_type"] = data.config_type
-    labels = {name: data[name].detach().cpu().double() for name in ("energy", "forces", "stress")}
-    results = {name: value.numpy() for name, value in labels.items() if bool(torch.isfinite(value).all())}
-    if "energy" in results:
-        results["energy"] = results["energy"].item()
-    if "stress" in results:
-        results["stress"] = results["stress"].ravel()[[0, 4, 8, 5, 2, 1]]  # Voigt: xx yy zz yz xz xy
+    keys = LabelKeys()
+    for name in CONDITIONS:
+        if name in data and bool(data[name].any()):
+            atoms.info[getattr(keys, name)] = np.squeeze(data[name].detach().cpu().numpy())[()]
+    labels = {name: label_of(data, name).detach().cpu().double() for name in LABELS}
+    results, info = ase_results({name: value for name, value in labels.items() if bool(torch.isfinite(value).all())})
+    atoms.info |= info
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
+
+
+def ase_results(values: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Labels or predictions of one graph as results of an ASE calculator, and (without a place there) for ``info``."""
+    arrays = {key: values[key].detach().cpu().numpy() for key in LABELS if key in values}
+    results: dict[str, Any] = {
+        key: array if LABELS[key].per_atom else array.reshape(LABELS[key].shape)[()] for key, array in arrays.items()
+    }
+    if "energy" in results:
+        results["energy"] = float(results["energy"])  # of Python, as other calculators give it
+    if "stress" in results:
+        results["stress"] = results["stress"].ravel()[[0, 4, 8, 5, 2, 1]]  # Voigt: xx yy zz yz xz xy
+    return results, {name: results.pop(name) for name in ("polarizability",) if name in results}

@@ -1,12 +1,15 @@
-"""Training loss on energy per atom, forces and stress, with weights that may follow a schedule."""
+"""Training loss on energy per atom, forces, stress and properties, with weights that may follow a schedule."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+
+from equireann_pyg.graph import LABELS, label_of
 
 
 class WeightSchedule:
@@ -58,20 +61,14 @@ class LinearInLearningRate(WeightSchedule):
 Weight = float | WeightSchedule
 
 
-def residuals(output: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
+def residuals(output: Mapping[str, Tensor], data: Data) -> dict[str, Tensor]:
     """Prediction minus label, NaN where there is no label.
 
     Returns:
-        ``energy [G]`` in eV per atom, ``forces [N, 3]`` in eV/Angstrom and, if predicted, ``stress [G, 3, 3]`` in
-        eV/Angstrom^3.
+        what is predicted of :data:`equireann_pyg.graph.LABELS`, in their shapes and units, but ``energy`` per atom.
     """
-    errors = {
-        "energy": (output["energy"] - data.energy) / atoms_per_graph(data),
-        "forces": output["forces"] - data.forces,
-    }
-    if "stress" in output:
-        errors["stress"] = output["stress"] - data.stress
-    return errors
+    errors = {name: output[name] - label_of(data, name) for name in LABELS if name in output}
+    return {**errors, "energy": errors["energy"] / atoms_per_graph(data)}
 
 
 def labelled(data: Data) -> dict[str, Tensor]:
@@ -79,8 +76,8 @@ def labelled(data: Data) -> dict[str, Tensor]:
 
     A prediction that is not a number still counts, so that a diverged model shows.
     """
+    known = {name: torch.isfinite(label_of(data, name)) for name in LABELS}
     volume = torch.linalg.det(data.cell).abs().view(-1, 1, 1)
-    known = {name: torch.isfinite(data[name]) for name in ("energy", "forces", "stress")}
     return {**known, "stress": known["stress"] & (volume > 0)}
 
 
@@ -92,23 +89,42 @@ def atoms_per_graph(data: Data) -> Tensor:
 
 
 class EnergyForcesStressLoss(torch.nn.Module):
-    r"""Weighted mean squared errors in units of the potential's scale s (force RMS of the training set).
+    r"""Weighted mean squared errors in units of the potential's scales, s (force RMS of the training set) and s_p.
 
     .. math::
         L = \frac{1}{s^2} \Bigl[ w_E \langle (\Delta E / N)^2 \rangle + w_F \langle \Delta F^2 \rangle
-            + w_S \langle (V \Delta\sigma / N)^2 \rangle \Bigr]
+            + w_S \langle (V \Delta\sigma / N)^2 \rangle \Bigr] + \sum_p \frac{w_p}{s_p^2} \langle \Delta p^2 \rangle
 
-    Means run over the labels that exist; the stress enters as virial per atom, which has the unit of the energy.
+    Means run over the labels that exist; the stress enters as virial per atom, which has the unit of the energy. The terms p
+    are those of the properties of the potential, if it has any; :math:`s_p` is the root mean square of their labels.
 
     Args:
         energy: weight or schedule of the energy.
         forces: weight or schedule of the forces.
         stress: weight or schedule of the stress.
+        dipole: weight or schedule of the dipole moment.
+        polarizability: weight or schedule of the polarizability.
+        charges: weight or schedule of the partial charges.
     """
 
-    def __init__(self, energy: Weight = 10.0, forces: Weight = 1.0, stress: Weight = 1.0) -> None:
+    def __init__(
+        self,
+        energy: Weight = 10.0,
+        forces: Weight = 1.0,
+        stress: Weight = 1.0,
+        dipole: Weight = 1.0,
+        polarizability: Weight = 1.0,
+        charges: Weight = 1.0,
+    ) -> None:
         super().__init__()
-        self.weights: dict[str, Weight] = {"energy": energy, "forces": forces, "stress": stress}
+        self.weights: dict[str, Weight] = {
+            "energy": energy,
+            "forces": forces,
+            "stress": stress,
+            "dipole": dipole,
+            "polarizability": polarizability,
+            "charges": charges,
+        }
 
     def current(self, epoch: int, lr_fraction: float) -> dict[str, float]:
         """Weights at this point of the training."""
@@ -124,16 +140,20 @@ class EnergyForcesStressLoss(torch.nn.Module):
             for name, weight in self.weights.items()
         }
 
-    def forward(self, output: dict[str, Tensor], data: Data, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of squares and numbers of labels of energy, forces and stress, ``[3]`` each, in units of the scale."""
+    def forward(self, output: Mapping[str, Tensor], data: Data, scales: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sums of squares and numbers of labels of each term, in the order of the weights, in units of the scales."""
         errors, known = residuals(output, data), labelled(data)
         if "stress" in errors:
             volume = torch.linalg.det(data.cell).abs() / atoms_per_graph(data)  # -> [G]
             errors["stress"] = errors["stress"] * volume.view(-1, 1, 1)
         sums, counts = [], []
-        for name in ("energy", "forces", "stress"):
-            error = errors.get(name, scale.new_empty(0))
+        for name in self.weights:
+            error = errors.get(name, output["energy"].new_empty(0))
             chosen = known[name] if name in errors else torch.zeros_like(error, dtype=torch.bool)
-            sums.append((error[chosen] / scale).square().sum())
+            sums.append((error[chosen] / scales.get(name, 1.0)).square().sum())
             counts.append(chosen.sum())
         return torch.stack(sums), torch.stack(counts)
+
+    def weighted(self, weights: Mapping[str, float], means: Tensor) -> Tensor:
+        """Sum of the terms with their weights."""
+        return (means * means.new_tensor([weights[name] for name in self.weights])).sum()

@@ -14,12 +14,15 @@ QUANTITIES = {
     "energy_per_atom": "meV/atom",
     "forces": "meV/A",
     "stress": "meV/A^3",
+    "dipole": "me A",
+    "polarizability": "me A^2/V",
+    "charges": "me",
 }
 """Reported quantities and their units."""
 
 
 class PotentialErrors(Metric):
-    """RMSE and MAE of energy, energy per atom, forces (per component) and stress (per component) over a set.
+    """RMSE and MAE over a set, of energy, energy per atom, and of each component of everything else that is predicted.
 
     Labels that are NaN are left out. Exact over several processes.
     """

@@ -1,9 +1,9 @@
-r"""From atomic energies to energy, forces and stress."""
+r"""From atomic energies to energy, forces and stress, and from the features of the atoms to further properties."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -12,9 +12,7 @@ from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import SYMBOLS, atomic_number, describe
 from equireann_pyg.graph import edge_differences
-
-GraphTensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]
-"""z, pos, cell, edge_index, edge_shift and batch of a graph or a batch of graphs."""
+from equireann_pyg.properties import Features, GraphTensors, Property, per_graph
 
 
 class AtomicEnergyModel(Protocol):
@@ -29,7 +27,7 @@ class AtomicEnergyModel(Protocol):
 
 
 class Potential(torch.nn.Module):
-    r"""Energy, forces and stress of any model of atomic energies.
+    r"""Energy, forces and stress of any model of atomic energies, and properties of models that give features.
 
     .. math::
         E = \sum_i [ E^0_{z_i} + s\, \epsilon_i ], \qquad
@@ -42,15 +40,18 @@ class Potential(torch.nn.Module):
 
     Args:
         model: a module that fulfils :class:`AtomicEnergyModel`.
+        properties: further outputs (see :mod:`equireann_pyg.properties`); the model must then have ``embed``, which gives
+            atomic energies, densities ``[N, k]`` and orbitals ``[N, lm, n]``, as :class:`~equireann_pyg.EquiREANN` does.
 
     Raises:
-        TypeError: if ``model`` lacks ``cutoff`` or ``elements``.
+        TypeError: if ``model`` lacks ``cutoff`` or ``elements``, or what its properties need.
+        ValueError: if two properties have the same output.
     """
 
     reference_energies: Tensor
     scale: Tensor
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, properties: Sequence[Property] = ()) -> None:
         super().__init__()
         for name in ("cutoff", "elements"):
             if not hasattr(model, name):
@@ -59,6 +60,12 @@ class Potential(torch.nn.Module):
                     "`elements` (atomic numbers) and forward(z, edge_index, edge_vec) -> [N]"
                 )
         self.model = model
+        self.properties = torch.nn.ModuleList(properties)
+        for part in properties:
+            part.attach(model)
+        names = [name for part in properties for name in part.scales()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"properties: the outputs {names} must differ; Dipole gives charges too")
         self.register_buffer("reference_energies", torch.zeros(len(SYMBOLS), dtype=torch.float64))  # eV
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
 
@@ -102,6 +109,11 @@ class Potential(torch.nn.Module):
         self.reference_energies[self.elements] = values.to(self.reference_energies.device)
         self.scale.fill_(scale)
 
+    def scales(self) -> dict[str, Tensor]:
+        """Units of energy, forces, stress (as virial) and every property in the loss."""
+        units = dict.fromkeys(("energy", "forces", "stress"), self.scale)
+        return units | {name: unit for part in self.properties for name, unit in part.scales().items()}  # type: ignore[operator]
+
     def forward(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Evaluate a graph or a batch of graphs; the input is left untouched.
 
@@ -113,42 +125,108 @@ class Potential(torch.nn.Module):
             stress: compute stress; by default when a graph has a cell with a volume.
 
         Returns:
-            ``energy [G]`` in eV, ``atomic_energy [N]`` in eV, ``forces [N, 3]`` in eV/Angstrom and ``stress [G, 3, 3]`` in
-            eV/Angstrom^3 (ASE's sign: positive under tension; NaN for graphs without volume), all float64.
+            ``energy [G]`` in eV, ``atomic_energy [N]`` in eV, ``forces [N, 3]`` in eV/Angstrom, ``stress [G, 3, 3]`` in
+            eV/Angstrom^3 (ASE's sign: positive under tension; NaN for graphs without volume) and the outputs of the
+            properties, all float64.
 
         Raises:
             ValueError: for elements the model does not know, a graph with too short a cutoff, or stress asked for
                 without a cell.
         """
         stress = self.check(data, stress)
-        return self.evaluate(graph_tensors(data), forces, stress)
+        return self.evaluate(self.tensors(data), forces, stress)
 
     def check(self, data: Data, stress: bool | None = None) -> bool:
         """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`."""
         check_cutoff(data, self.cutoff)
+        for part in self.properties:
+            part.check(data)  # type: ignore[operator]
         return has_volume(data, stress)
 
-    def evaluate(self, tensors: GraphTensors, forces: bool, stress: bool) -> dict[str, Tensor]:
-        """:meth:`forward` on :func:`graph_tensors`, free of checks and of choices that depend on values."""
-        z, pos, cell, edge_index, edge_shift, batch = tensors
+    def tensors(self, data: Data) -> GraphTensors:
+        """What :meth:`evaluate` reads of a graph or batch."""
+        graph = GraphTensors(data.z, data.pos, data.cell, data.edge_index, data.edge_shift, data.batch)
+        if not self.properties:
+            return graph
+        charge = data.get("total_charge")
+        field = data.get("field") if any(part.uses_field for part in self.properties) else None
+        return graph._replace(
+            pbc=data.pbc,
+            total_charge=data.pos.new_zeros(data.cell.size(0)) if charge is None else charge,
+            field=field if field is not None and bool(field.any()) else None,
+        )
+
+    def evaluate(self, tensors: Sequence[Any], forces: bool, stress: bool) -> dict[str, Tensor]:
+        """:meth:`forward` on :meth:`tensors`, free of checks and of choices that depend on values."""
+        graph = GraphTensors(*tensors)
         differentiate = forces or stress
         with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
-            edge_vec = edge_differences(pos, cell, edge_index, edge_shift, batch)  # -> [E, 3]
-            if differentiate and not edge_vec.requires_grad:
-                edge_vec.requires_grad_()
-            atomic = self.scale * self.model(z, edge_index, edge_vec.to(self.dtype)).double()
-            atomic = atomic + self.reference_energies.index_select(0, z)  # -> [N]
-            energy = _per_graph(atomic, batch, cell.size(0))  # -> [G]
-            output = {"energy": energy, "atomic_energy": atomic}
+            variables = _variables(graph, differentiate)
+            output = self._energies(graph, *variables)
             if differentiate:
-                (gradient,) = torch.autograd.grad(
-                    energy.sum(), edge_vec, create_graph=self.training, materialize_grads=True
-                )  # -> [E, 3]
+                gradients = torch.autograd.grad(
+                    output["energy"].sum(), variables, create_graph=self.training, materialize_grads=True
+                )
             if forces:
-                output["forces"] = _forces(gradient, edge_index, z.numel())
+                output["forces"] = -_position_gradient(gradients, graph)
             if stress:
-                output["stress"] = _stress(_virial(edge_vec, gradient, edge_index, batch, cell.size(0)), cell)
+                virial = _virial(variables[0], gradients[0], graph.edge_index, graph.batch, graph.cell.size(0))
+                output["stress"] = _stress(virial, graph.cell)
         return output if self.training else {key: value.detach() for key, value in output.items()}
+
+    def features(self, data: Data) -> Features:
+        """What the properties are computed from."""
+        graph = self.tensors(data)
+        (edge_vec,) = _variables(graph._replace(field=None), differentiate=False)
+        return self._embed(graph, edge_vec, graph.pos)[1]
+
+    def _embed(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor) -> tuple[Tensor, Features]:
+        model = cast(Any, self.model)
+        energy, density, orbital = model.embed(graph.z, graph.edge_index, edge_vec.to(self.dtype))
+        return energy, Features(graph, pos, model.species(graph.z), density, orbital)
+
+    def _energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
+        """Energies and properties as functions of the edge vectors and, in a field, of the positions."""
+        output: dict[str, Any] = {}
+        if self.properties:
+            energy, features = self._embed(graph, edge_vec, graph.pos if pos is None else pos)
+            # Where nothing differentiates the outputs, nothing is kept for it.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or graph.field is not None)):
+                for part in self.properties:
+                    output |= part(features)
+        else:
+            energy = self.model(graph.z, graph.edge_index, edge_vec.to(self.dtype))
+        atomic = self.scale * energy.double() + self.reference_energies.index_select(0, graph.z)  # -> [N]
+        atomic = atomic + output.pop("field_energy", 0.0)
+        return {"energy": per_graph(atomic, graph.batch, graph.cell.size(0)), "atomic_energy": atomic, **output}
+
+    def hessian_vector_product(self, data: Data, vector: Tensor) -> Tensor:
+        r"""Second derivatives of the energy along v, :math:`\sum_j v_j\, \partial^2 E / \partial x_j\partial x_i`.
+
+        Costs about as much as a training step; the Hessian itself, 3N times that, is never formed.
+
+        Args:
+            data: graph or batch.
+            vector: displacements v ``[N, 3]``.
+
+        Returns:
+            ``[N, 3]`` in eV/Angstrom^2 times the unit of ``vector``, float64, detached.
+
+        Raises:
+            ValueError: see :meth:`forward`; also if ``vector`` has another shape than the positions.
+        """
+        self.check(data, stress=False)
+        if vector.shape != data.pos.shape:
+            raise ValueError(f"vector: expected the shape {list(data.pos.shape)}, got {list(vector.shape)}")
+        graph = self.tensors(data)
+        j, i = graph.edge_index
+        with torch.enable_grad():
+            variables = _variables(graph, differentiate=True)
+            energy = self._energies(graph, *variables)["energy"].sum()
+            first = torch.autograd.grad(energy, variables, create_graph=True, materialize_grads=True)
+            along = (vector[j] - vector[i], vector)[: len(variables)]
+            second = torch.autograd.grad(first, variables, along, materialize_grads=True)
+        return _position_gradient(second, graph).detach()
 
 
 def check_cutoff(data: Data, cutoff: float) -> None:
@@ -181,19 +259,24 @@ def has_volume(data: Data, stress: bool | None = None) -> bool:
     return True
 
 
-def graph_tensors(data: Data) -> GraphTensors:
-    """Fields of a graph or batch that a potential reads: z, pos, cell, edge_index, edge_shift, batch."""
-    return data.z, data.pos, data.cell, data.edge_index, data.edge_shift, data.batch
+def _variables(graph: GraphTensors, differentiate: bool) -> tuple[Tensor, ...]:
+    """Edge vectors ``[E, 3]`` and, in a field, positions that the edge vectors do not depend on, ``[N, 3]``."""
+    edge_vec = edge_differences(graph.pos, graph.cell, graph.edge_index, graph.edge_shift, graph.batch)
+    variables = (edge_vec,) if graph.field is None else (edge_vec, graph.pos.clone())
+    for variable in variables:
+        if differentiate and not variable.requires_grad:
+            variable.requires_grad_()
+    return variables
 
 
-def _per_graph(values: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
-    return values.sum(0, keepdim=True) if batch is None else scatter(values, batch, dim_size=num_graphs)
-
-
-def _forces(gradient: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Forces ``[N, 3]`` from the gradient with respect to the edge vectors."""
-    source, target = edge_index
-    return scatter(gradient, target, dim_size=num_nodes) - scatter(gradient, source, dim_size=num_nodes)
+def _position_gradient(gradients: Sequence[Tensor], graph: GraphTensors) -> Tensor:
+    """Gradient with respect to the positions ``[N, 3]`` from those with respect to :func:`_variables`."""
+    source, target = graph.edge_index
+    num_nodes = graph.z.numel()
+    through_edges = scatter(gradients[0], source, dim_size=num_nodes) - scatter(
+        gradients[0], target, dim_size=num_nodes
+    )
+    return through_edges if len(gradients) == 1 else through_edges + gradients[1]
 
 
 def _virial(edge_vec: Tensor, gradient: Tensor, edge_index: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:

@@ -16,7 +16,7 @@ SAMPLE = 200
 
 
 def prepare_potential(potential: Potential, dataset: Sequence[Data]) -> None:
-    """Fit reference energies and scale, and let the model take its statistics (``fit_statistics``) if it has any.
+    """Fit reference energies and scale, and let the model (``fit_statistics``) and the properties take their statistics.
 
     The sample is spread evenly over the set, so every process of a parallel run does the same.
 
@@ -25,18 +25,22 @@ def prepare_potential(potential: Potential, dataset: Sequence[Data]) -> None:
         dataset: training set.
 
     Raises:
-        ValueError: if the set is empty, has no energies, or has elements the model does not know.
+        ValueError: if the set is empty, has no energies, has elements the model does not know, or no label for a property.
     """
     references = fit_reference_energies(dataset)
     scale = force_scale(dataset, references)
     known = {number: references.get(number, 0.0) for number in potential.elements}
     potential.set_references(known, scale)
     fit = getattr(potential.model, "fit_statistics", None)
-    if fit is None:
+    if fit is None and not potential.properties:
         return
     stride = max(1, len(dataset) // SAMPLE)
     batch = Batch.from_data_list([dataset[index] for index in range(0, len(dataset), stride)])
-    device = potential.scale.device
-    edge_vec = edge_vectors(batch).to(device, potential.dtype)
+    batch = batch.to(potential.scale.device)
     with torch.no_grad():
-        fit(batch.z.to(device), batch.edge_index.to(device), edge_vec)
+        if fit is not None:
+            fit(batch.z, batch.edge_index, edge_vectors(batch).to(potential.dtype))
+        if potential.properties:
+            features = potential.features(batch)
+            for part in potential.properties:
+                part.fit(features, dataset)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Training task: any model of atomic energies, trained on energies, forces and stress."""
+"""Training task: any model of atomic energies, trained on energies, forces and stress, and properties beside them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from torch_geometric.data import Batch
 from equireann_pyg.checkpoint import potential_state
 from equireann_pyg.compilation import CompiledPotential
 from equireann_pyg.data import check_elements
+from equireann_pyg.graph import PER_ATOM
 from equireann_pyg.loss import EnergyForcesStressLoss
 from equireann_pyg.metrics import PotentialErrors
 from equireann_pyg.potential import Potential
 from equireann_pyg.preparation import prepare_potential
+from equireann_pyg.properties import Property
 
 Schedule = Callable[[torch.optim.Optimizer], LRScheduler | ReduceLROnPlateau]
 
@@ -47,6 +49,7 @@ class PotentialTask(lightning.LightningModule):
         warmup_steps: steps over which the learning rate rises linearly from zero.
         compile: evaluate through torch's compiler (see :class:`~equireann_pyg.compilation.CompiledPotential`): a minute or so
             before the first step, faster steps from then on.
+        properties: further outputs to train, such as :class:`~equireann_pyg.properties.Dipole`.
 
     Raises:
         ValueError: at the start of a run, if the data have elements the model does not know.
@@ -61,9 +64,10 @@ class PotentialTask(lightning.LightningModule):
         lr_interval: Literal["epoch", "step"] = "epoch",
         warmup_steps: int = 0,
         compile: bool = False,
+        properties: list[Property] | None = None,
     ) -> None:
         super().__init__()
-        self.potential = Potential(model)
+        self.potential = Potential(model, properties or [])
         self.loss = EnergyForcesStressLoss() if loss is None else loss
         self.make_optimizer = optimizer
         self.make_schedule = lr_scheduler
@@ -117,7 +121,7 @@ class PotentialTask(lightning.LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Energy, forces and, if any graph has a cell, stress."""
+        """Energy, forces, the properties and, if any graph has a cell, stress."""
         return self.evaluate(batch)
 
     @cached_property
@@ -128,10 +132,10 @@ class PotentialTask(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         output = self.evaluate(batch)
-        sums, counts = self.loss(output, batch, self.potential.scale)
+        sums, counts = self.loss(output, batch, self.potential.scales())
         self.fit_errors.update(output, batch)
         weights = self.loss.current(self.current_epoch, self._lr_fraction())
-        loss = self._weighted(weights, sums / self._labels_per_process(counts))
+        loss = self.loss.weighted(weights, sums / self._labels_per_process(counts))
         self.log("train/loss", loss.detach(), batch_size=batch.num_graphs)
         return loss
 
@@ -147,14 +151,10 @@ class PotentialTask(lightning.LightningModule):
         group = self.trainer.optimizers[0].param_groups[0]
         return float(group["lr"] / group.get("initial_lr", group["lr"]))
 
-    @staticmethod
-    def _weighted(weights: dict[str, float], means: Tensor) -> Tensor:
-        return (means * means.new_tensor([weights[name] for name in ("energy", "forces", "stress")])).sum()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the sums of the epoch."""
         output = self.evaluate(batch)
-        self.val_sums.append(self.loss(output, batch, self.potential.scale))
+        self.val_sums.append(self.loss(output, batch, self.potential.scales()))
         self.val_errors.update(output, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -165,12 +165,8 @@ class PotentialTask(lightning.LightningModule):
         """Predictions of each graph of the batch."""
         output = self.evaluate(batch)
         sizes = batch.ptr.diff().tolist()
-        split = {key: output[key].split(sizes) for key in ("forces", "atomic_energy")}
-        return [
-            {key: value[index] for key, value in split.items()}
-            | {key: output[key][index] for key in ("energy", "stress") if key in output}
-            for index in range(batch.num_graphs)
-        ]
+        parts = {key: value.split(sizes) if key in PER_ATOM else value for key, value in output.items()}
+        return [{key: value[index] for key, value in parts.items()} for index in range(batch.num_graphs)]
 
     def on_train_epoch_end(self) -> None:
         """Report the training errors of the epoch."""
@@ -178,11 +174,11 @@ class PotentialTask(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Report the validation errors, and the loss with its final weights."""
-        sums = torch.stack([torch.stack([s, c.double()]) for s, c in self.val_sums]).sum(0)  # -> [2, 3]
+        sums = torch.stack([torch.stack([s, c.double()]) for s, c in self.val_sums]).sum(0)  # -> [2, terms]
         self.val_sums.clear()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        loss = self._weighted(self.loss.final(), sums[0] / sums[1].clamp(min=1))
+        loss = self.loss.weighted(self.loss.final(), sums[0] / sums[1].clamp(min=1))
         self.log("val/loss", loss)
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             for config in self.trainer.lr_scheduler_configs:
@@ -199,7 +195,7 @@ class PotentialTask(lightning.LightningModule):
         errors.reset()
         self.log_dict({f"{prefix}/{name}": torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
         if prefix == "val":
-            short = {"E meV/atom": "energy_per_atom_rmse", "F meV/A": "forces_rmse"}
+            short = {"E meV/atom": "energy_per_atom_rmse", "F meV/A": "forces_rmse", "mu me A": "dipole_rmse"}
             shown = {label: values[name] for label, name in short.items() if name in values}
             self.log_dict(shown, prog_bar=True, logger=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from equireann_pyg import EquiREANN, Potential, edge_vectors
 from equireann_pyg.cache import user_cache
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.testing import randomize, sample_graphs
+from tests.copper import write_frames
 
 os.environ.setdefault("EQUIREANN_KERNELS", str(user_cache() / "kernels"))  # also where a test moves the cache folder
 
@@ -64,3 +66,21 @@ def kernels() -> None:
     """Skips a test where the kernels cannot be compiled."""
     if not load_kernels():
         pytest.skip("no C++ compiler")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> str:
+    """File of 20 copper frames."""
+    return str(write_frames(tmp_path / "train.xyz", count=20))
+
+
+@pytest.fixture
+def val(tmp_path: Path) -> str:
+    """File of 5 other copper frames."""
+    return str(write_frames(tmp_path / "val.xyz", count=5, seed=1))

@@ -13,27 +13,12 @@ from ase.io import read
 
 from equireann_pyg.cli import main
 from equireann_pyg.data import AtomsDataModule
-from tests.copper import write_frames
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 CONF = Path(__file__).parent / "conf" / "tiny.yaml"
 ROOT = Path(__file__).parents[1]
 SIZES = {"--data.max_atoms": "15", "--data.max_edges": "200"}
 """Bounds for the copper frames: 5 atoms and 20 edges, or 4 atoms and about 70 edges."""
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def train(tmp_path) -> str:
-    return str(write_frames(tmp_path / "train.xyz", count=20))
-
-
-@pytest.fixture
-def val(tmp_path) -> str:
-    return str(write_frames(tmp_path / "val.xyz", count=5, seed=1))
 
 
 def fit(*arguments: str) -> dict[str, torch.Tensor]:

@@ -191,7 +191,7 @@ def test_dynamics_conserve_energy(name: str, tmp_path, record_property: Callable
         run.set_momenta(momenta)
         run.calc = EquiREANNCalculator(tmp_path / "potential.pt")
         total, kinetic, edges = simulate(run, timestep / refinement, 120 * refinement)
-        assert np.std(kinetic) > 1e-2  # eV: energy does flow
+        assert np.std(kinetic) > 0.05 * np.mean(kinetic)  # energy does flow
         assert edges > 3 or name == "water"  # pairs cross the cutoff
         drift = float(np.polyfit(np.linspace(0, 1, len(total)), total, 1)[0])  # eV over the run
         record_property(f"drift of {name} in eV, time step {timestep / refinement} fs", drift)
@@ -256,7 +256,7 @@ def test_no_stress_without_volume() -> None:
 def test_structures_that_are_refused() -> None:
     calculator = EquiREANNCalculator(potential(("H", "O")))
     flat = Atoms("CF", [[0, 0, 0], [np.nan, 0, 0]], cell=[1, 0, 0], pbc=True)
-    with pytest.raises(ValueError, match="unknown element C, F: this potential was made for H, O"):  # before all else
+    with pytest.raises(ValueError, match="unknown element C, F: this model was made for H, O"):  # before all else
         calculator.get_potential_energy(flat)
     flat.numbers[:] = 8
     with pytest.raises(ValueError, match="not finite"):

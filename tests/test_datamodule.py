@@ -10,27 +10,9 @@ from ase.io import write
 
 from equireann_pyg.data import AtomsDataModule, ShardSampler
 from equireann_pyg.graph import LabelKeys
-from tests.copper import frames, write_frames
+from tests.copper import frames
 
-CONF = Path(__file__).parent / "conf" / "tiny.yaml"
-ROOT = Path(__file__).parents[1]
-SIZES = {"--data.max_atoms": "15", "--data.max_edges": "200"}
-"""Bounds for the copper frames: 5 atoms and 20 edges, or 4 atoms and about 70 edges."""
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def train(tmp_path) -> str:
-    return str(write_frames(tmp_path / "train.xyz", count=20))
-
-
-@pytest.fixture
-def val(tmp_path) -> str:
-    return str(write_frames(tmp_path / "val.xyz", count=5, seed=1))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def energies(data) -> list[float]:

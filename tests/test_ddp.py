@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,20 +14,13 @@ CONF = Path(__file__).parent / "conf" / "tiny.yaml"
 ROOT = Path(__file__).parents[1]
 
 
-def train(folder: Path, processes: int, batch_size: int) -> dict[str, torch.Tensor]:
-    """Parameters after two epochs of ``equireann fit`` in a process of its own."""
+def train(folder: Path, name: str, processes: int, *options: str) -> dict[str, Any]:
+    """Checkpoint after two epochs of ``equireann fit`` in a process of its own, with 8 frames in every step."""
     arguments = [
-        *(
-            "fit",
-            "--config",
-            str(CONF),
-            "--data.train",
-            str(folder / "train.xyz"),
-            "--data.val",
-            str(folder / "val.xyz"),
-        ),
-        *("--data.batch_size", str(batch_size), "--trainer.max_epochs", "2", "--trainer.precision", "64-true"),
-        *("--trainer.devices", str(processes), "--trainer.callbacks.dirpath", str(folder / f"run{processes}")),
+        *("fit", "--config", str(CONF)),
+        *("--data.train", str(folder / "train.xyz"), "--data.val", str(folder / "val.xyz")),
+        *("--data.batch_size", str(8 // processes), "--trainer.max_epochs", "2", "--trainer.precision", "64-true"),
+        *("--trainer.callbacks.dirpath", str(folder / name), *options),
     ]
     if processes > 1:
         arguments += [
@@ -34,22 +28,46 @@ def train(folder: Path, processes: int, batch_size: int) -> dict[str, torch.Tens
             *("--trainer.devices", str(processes), "--trainer.strategy.init_args.process_group_backend", "gloo"),
         ]
     done = subprocess.run(
-        [sys.executable, "-m", "equireann_pyg", *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "equireann_pyg", *arguments], cwd=folder, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return torch.load(folder / f"run{processes}" / "last.ckpt", weights_only=True)
+    assert "could not be compiled" not in done.stderr
+    return torch.load(folder / name / "last.ckpt", weights_only=True)
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, monkeypatch):
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: None) -> Path:
+    """A folder with frames of different sizes, with and without stress."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_frames(tmp_path / "train.xyz", count=16)  # clusters without stress and cells with it, of different sizes
+    write_frames(tmp_path / "train.xyz", count=16)
     write_frames(tmp_path / "val.xyz", count=5, seed=4)  # an odd number: no frame may count twice
-    single, double = train(tmp_path, 1, batch_size=8), train(tmp_path, 2, batch_size=4)
-    assert single["global_step"] == double["global_step"] == 4
-    for name, value in single["current_model_state"].items():
+    return tmp_path
+
+
+def assert_same_training(actual: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
+    """Two runs took the same steps to the same weights, and found the same validation loss."""
+    assert actual["global_step"] == expected["global_step"] == 4
+    for name, value in expected["current_model_state"].items():
         if value.is_floating_point():
-            torch.testing.assert_close(double["current_model_state"][name], value, rtol=1e-8, atol=1e-11, msg=name)
-    scores = [next(s for k, s in c["callbacks"].items() if k.startswith("ModelCheckpoint")) for c in (single, double)]
-    assert float(scores[1]["best_model_score"]) == pytest.approx(float(scores[0]["best_model_score"]), rel=1e-8)
+            mine = actual["current_model_state"][name]
+            torch.testing.assert_close(mine, value, rtol=tolerance, atol=1e-3 * tolerance, msg=name)
+    scores = [
+        float(
+            next(state for key, state in run["callbacks"].items() if key.startswith("ModelCheckpoint"))[
+                "best_model_score"
+            ]
+        )
+        for run in (actual, expected)
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=tolerance)
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(workplace: Path) -> None:
+    assert_same_training(train(workplace, "two", 2), train(workplace, "one", 1), 1e-8)
+
+
+@pytest.mark.slow  # every process compiles its graphs
+def test_two_compiled_processes_equal_an_eager_one(workplace: Path) -> None:
+    compiled = train(workplace, "two", 2, "--model.compile", "true")
+    assert_same_training(compiled, train(workplace, "one", 1), 1e-6)  # Adam blows up rounding where gradients are small

@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from torch_geometric.data import Batch
 
-from equireann_pyg.graph import LabelKeys, from_ase, to_ase
+from equireann_pyg.graph import CONDITIONS, LABELS, LabelKeys, from_ase, to_ase
 
 
 def test_fields():
@@ -18,12 +18,14 @@ def test_fields():
     data = from_ase(atoms, 4.0)
     assert data.z.tolist() == [11, 17]
     assert data.z.dtype == data.edge_index.dtype == torch.int64
-    floats = ("pos", "cell", "edge_shift", "energy", "forces", "stress", "cutoff")
+    floats = {"pos", "cell", "edge_shift", "cutoff", *LABELS, *CONDITIONS}
     assert all(data[name].dtype == torch.float64 for name in floats)
     shapes = {"pos": (2, 3), "cell": (1, 3, 3), "pbc": (1, 3), "energy": (1,), "forces": (2, 3), "stress": (1, 3, 3)}
+    shapes |= {"dipole": (1, 3), "polarizability": (1, 3, 3), "charges": (2,), "total_charge": (1,), "field": (1, 3)}
     assert all(data[name].shape == shape for name, shape in shapes.items())
     assert data.pbc.dtype == torch.bool
-    assert all(bool(data[name].isnan().all()) for name in ("energy", "forces", "stress"))
+    assert all(bool(data[name].isnan().all()) for name in LABELS)
+    assert not any(bool(data[name].any()) for name in CONDITIONS)
     assert data.cutoff.tolist() == [4.0]
     assert data.config_type == "salt"
     assert from_ase(molecule("H2O"), 4.0).config_type == "default"

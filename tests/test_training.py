@@ -35,13 +35,17 @@ def shifted(batch, energy=0.0, forces=0.0, stress=0.0):
     }
 
 
+def scales(value):
+    return dict.fromkeys(("energy", "forces", "stress"), torch.tensor(value, dtype=torch.float64))
+
+
 def test_loss_is_a_mean_over_the_labels_there_are(graphs):
     batch = Batch.from_data_list(graphs[:4]).clone()
     batch.forces[:5] = torch.nan  # the first frame has no forces
-    sums, counts = EnergyForcesStressLoss()(shifted(batch, 10.0, 0.3, 0.01), batch, torch.tensor(2.0).double())
+    sums, counts = EnergyForcesStressLoss()(shifted(batch, 10.0, 0.3, 0.01), batch, scales(2.0))
     sizes = torch.tensor([5.0, 4.0, 5.0, 4.0]).double()
     volume = torch.linalg.det(batch.cell).abs()[[1, 3]]  # only the periodic frames have stress
-    assert counts.tolist() == [4, 3 * 13, 18]
+    assert counts.tolist() == [4, 3 * 13, 18, 0, 0, 0]
     torch.testing.assert_close(sums[0], ((10 / sizes / 2) ** 2).sum())
     torch.testing.assert_close(sums[1], torch.tensor(39 * (0.3 / 2) ** 2).double())
     torch.testing.assert_close(sums[2], 9 * ((0.01 * volume / 4 / 2) ** 2).sum())
@@ -51,16 +55,17 @@ def test_missing_labels_have_no_gradient(graphs):
     batch = Batch.from_data_list(graphs[:2]).clone()
     batch.forces[:] = torch.nan
     forces = torch.zeros_like(batch.forces, requires_grad=True)
-    sums, _ = EnergyForcesStressLoss()({**shifted(batch), "forces": forces}, batch, torch.tensor(1.0).double())
+    sums, _ = EnergyForcesStressLoss()({**shifted(batch), "forces": forces}, batch, scales(1.0))
     (gradient,) = torch.autograd.grad(sums.sum(), forces)
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
 def test_schedules():
     loss = EnergyForcesStressLoss(energy=LinearInEpoch(1.0, 5.0, 4), forces=LinearInLearningRate(50.0, 0.5))
-    assert loss.current(0, 1.0) == {"energy": 1.0, "forces": 50.0, "stress": 1.0}
-    assert loss.current(2, 0.5) == pytest.approx({"energy": 3.0, "forces": 25.25, "stress": 1.0})
-    assert loss.current(99, 0.0) == loss.final() == {"energy": 5.0, "forces": 0.5, "stress": 1.0}
+    rest = dict.fromkeys(("stress", "dipole", "polarizability", "charges"), 1.0)
+    assert loss.current(0, 1.0) == {"energy": 1.0, "forces": 50.0, **rest}
+    assert loss.current(2, 0.5) == pytest.approx({"energy": 3.0, "forces": 25.25, **rest})
+    assert loss.current(99, 0.0) == loss.final() == {"energy": 5.0, "forces": 0.5, **rest}
 
 
 def test_errors_are_those_of_the_whole_set(graphs):
@@ -136,7 +141,7 @@ def test_warm_up_damps_the_first_steps_only(graphs):
 def test_a_diverged_prediction_is_not_a_missing_label(graphs):
     batch = Batch.from_data_list(graphs[:2])
     lost = shifted(batch, energy=torch.nan)
-    sums, counts = EnergyForcesStressLoss()(lost, batch, torch.tensor(1.0).double())
+    sums, counts = EnergyForcesStressLoss()(lost, batch, scales(1.0))
     assert counts[0] == 2
     assert bool(sums[0].isnan())
     meter = PotentialErrors()

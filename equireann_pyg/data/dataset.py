@@ -27,7 +27,7 @@ from equireann_pyg.graph import LabelKeys, from_ase
 
 Files = str | Path | Sequence[str | Path]
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 MANY = 300
 """From this number of frames on, graphs are built in several threads and with a progress bar."""
 

@@ -1,11 +1,64 @@
-"""Data sets that come with the package."""
+"""Data sets: one that comes with the package, and public benchmark sets as PyG data sets.
+
+``cumulene`` gives the paths of the files that come with the package. The classes find, or fetch and convert, the files
+of a public set and make graphs of them::
+
+    ThreeBPA("data/3bpa", "train_300K", cutoff=5.0)
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from equireann_pyg.datasets.benchmark import BenchmarkDataset
+    from equireann_pyg.datasets.chains import CarbonChains4G, CumuleneTorsion, GNLCumulene
+    from equireann_pyg.datasets.crystals import LiPS20, MLearn, NbMoTaW
+    from equireann_pyg.datasets.dimers import ChargeChargeDimers, LodeDimers
+    from equireann_pyg.datasets.dipoles import NMAField, SPICEDipeptides, SPICEDipoles
+    from equireann_pyg.datasets.liquids import AqueousNaCl
+    from equireann_pyg.datasets.molecules import RMD17, Acetylacetone, ThreeBPA
+    from equireann_pyg.datasets.surfaces import Au2MgO4G, CO2Ni100
+
+__all__ = [
+    "RMD17",
+    "SPLITS",
+    "Acetylacetone",
+    "AqueousNaCl",
+    "Au2MgO4G",
+    "BenchmarkDataset",
+    "CO2Ni100",
+    "CarbonChains4G",
+    "ChargeChargeDimers",
+    "CumuleneTorsion",
+    "GNLCumulene",
+    "LiPS20",
+    "LodeDimers",
+    "MLearn",
+    "NMAField",
+    "NbMoTaW",
+    "SPICEDipeptides",
+    "SPICEDipoles",
+    "ThreeBPA",
+    "cumulene",
+]
 
 SPLITS = ("train", "val", "test", "scan")
+
+# Imported at first use: they need Lightning, which the paths of the cumulene set do not.
+_HOMES = {
+    "benchmark": ("BenchmarkDataset",),
+    "chains": ("CarbonChains4G", "CumuleneTorsion", "GNLCumulene"),
+    "crystals": ("LiPS20", "MLearn", "NbMoTaW"),
+    "dimers": ("ChargeChargeDimers", "LodeDimers"),
+    "dipoles": ("NMAField", "SPICEDipeptides", "SPICEDipoles"),
+    "liquids": ("AqueousNaCl",),
+    "molecules": ("RMD17", "Acetylacetone", "ThreeBPA"),
+    "surfaces": ("Au2MgO4G", "CO2Ni100"),
+}
 
 
 def cumulene(split: str) -> Path:
@@ -25,3 +78,14 @@ def cumulene(split: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the package was installed without its data; install it again")
     return path
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"equireann_pyg.datasets.{module}"), name)
+    raise AttributeError(f"module 'equireann_pyg.datasets' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -8,6 +8,7 @@ from equireann_pyg.nn.angular import (
     solid_harmonics,
 )
 from equireann_pyg.nn.conv import OrbitalConv
+from equireann_pyg.nn.coupling import Coupling, SelfCoupling, clebsch_gordan
 from equireann_pyg.nn.cutoff import (
     CosineCutoff,
     Envelope,
@@ -15,28 +16,55 @@ from equireann_pyg.nn.cutoff import (
     cosine_cutoff,
     polynomial_cutoff,
 )
-from equireann_pyg.nn.descriptor import OrbitalDensity
+from equireann_pyg.nn.descriptor import Density, Descriptor, OrbitalDensity, Shared
+from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
+from equireann_pyg.nn.layout import Layout
+from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, OrbitalScale, SoftLimit
+from equireann_pyg.nn.message import Coupled, Equivariant, Filtered, Invariant, Local, MessageRule
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
+from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
 from equireann_pyg.nn.radial import ElementGaussians, GaussianRadial, PairGaussians
 from equireann_pyg.nn.scaling import ElementStandardize, SoftStandardize
 
 __all__ = [
+    "ACEProducts",
+    "AllReadout",
     "Angular",
     "CartesianMoments",
     "CosineCutoff",
+    "Coupled",
+    "Coupling",
+    "DegreeDot",
+    "DegreeLinear",
+    "Density",
+    "Descriptor",
     "ElementGaussians",
     "ElementLinear",
     "ElementMLP",
     "ElementStandardize",
+    "EnergyReadout",
     "Envelope",
+    "Equivariant",
+    "Filtered",
     "GaussianRadial",
+    "Invariant",
+    "LastReadout",
+    "Layout",
+    "Local",
+    "MessageRule",
     "OrbitalConv",
     "OrbitalDensity",
+    "OrbitalScale",
     "PairGaussians",
     "PolynomialCutoff",
+    "PowerSpectrum",
+    "SelfCoupling",
+    "Shared",
+    "SoftLimit",
     "SoftStandardize",
     "SphericalHarmonics",
     "cartesian_moments",
+    "clebsch_gordan",
     "cosine_cutoff",
     "polynomial_cutoff",
     "solid_harmonics",

@@ -1,14 +1,111 @@
-r"""Invariant descriptors of an atom's orbitals."""
+r"""Local many-body descriptors: invariants of the orbitals of one atom. They know nothing of messages.
+
+A new descriptor is one class: :meth:`Descriptor.build` makes its parameters for the orbitals it will be given, ``forward``
+turns these into invariants. :class:`~equireann_pyg.models.OrbitalNetwork` makes a message-passing model of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from equireann_pyg.nn.layout import Layout
 from equireann_pyg.ops import density, kernels_for
 from equireann_pyg.ops.nodes import MAX_RADIAL
+
+
+class Descriptor(torch.nn.Module):
+    r"""Base class of descriptors, :math:`B_i = D(\psi_i; z_i)`, invariant under rotation and reflection of :math:`\psi_i`.
+
+    What a user makes is a plan that holds settings only; a network copies it for each iteration and builds the copies.
+    Statistics of a training set belong in parts with a method ``fit``, such as :class:`~equireann_pyg.nn.OrbitalScale`.
+
+    Shapes:
+        - input: orbital ``[N, lm, n]``, species ``[N]`` element index
+        - output: features ``[N, k]``
+    """
+
+    num_features: int
+    """Number of features k; known once built."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {}
+
+    def build(self, layout: Layout) -> None:
+        """Make the parameters for orbitals of this layout, and set ``num_features``.
+
+        Raises:
+            ValueError: if the descriptor cannot work on such orbitals.
+        """
+        raise TypeError(f"{type(self).__name__} must define build(layout)")
+
+    def copies(self, layout: Layout, count: int) -> list[Descriptor]:
+        """Built copies of this plan, one for each iteration."""
+        made = [deepcopy(self) for _ in range(count)]
+        for descriptor in made:
+            descriptor.build(layout)
+        return made
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters."""
+        for part in self.children():
+            part.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
+        """Invariants of the orbitals."""
+        raise TypeError(f"{type(self).__name__} must define forward(orbital, species)")
+
+
+class Shared(Descriptor):
+    """One set of parameters for all iterations.
+
+    Args:
+        descriptor: plan of the descriptor to share.
+    """
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        super().__init__()
+        self.descriptor = descriptor
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {"descriptor": self.descriptor}
+
+    def copies(self, layout: Layout, count: int) -> list[Descriptor]:
+        """The same built descriptor, ``count`` times."""
+        return self.descriptor.copies(layout, 1) * count
+
+
+class Density(Descriptor):
+    """The paper's descriptor: embedded densities of contracted orbitals, see :class:`OrbitalDensity`.
+
+    Args:
+        num_density: number of densities k.
+    """
+
+    def __init__(self, num_density: int = 64) -> None:
+        super().__init__()
+        self.num_features = num_density
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {"num_density": self.num_features}
+
+    def build(self, layout: Layout) -> None:
+        """See :class:`Descriptor`."""
+        self.density = OrbitalDensity(layout.components, layout.num_radial, self.num_features)
+
+    def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
+        """See :class:`OrbitalDensity`."""
+        return self.density(orbital)
 
 
 class OrbitalDensity(torch.nn.Module):

@@ -18,7 +18,11 @@ SILU_GAIN = math.sqrt(2.8)
 
 
 class ElementLinear(torch.nn.Module):
-    """One linear map per element, stored as one tensor so that absent elements get a zero gradient.
+    r"""One linear map per element, stored as one tensor so that absent elements get a zero gradient.
+
+    .. math:: y = n_{in}^{-1/2}\, x W_s + b_s
+
+    The weights start with unit variance and the root of the width is apart, so that one learning rate suits every width.
 
     Args:
         num_species: number of elements S.
@@ -37,15 +41,16 @@ class ElementLinear(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self, gain: float = 1.0) -> None:
-        """Normal weights of variance gain^2 / in_channels, zero bias."""
-        torch.nn.init.normal_(self.weight, std=gain * self.weight.size(1) ** -0.5)
+        """Normal weights of variance gain^2, zero bias."""
+        torch.nn.init.normal_(self.weight, std=gain)
         torch.nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Apply to every row the map of its element."""
         if kernels_for(x, self.weight):
             bias = self.bias.squeeze(1)  # -> [S, out]
-            return element_linear(x, species, self.weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
+            weight = self.weight * self.weight.size(1) ** -0.5
+            return element_linear(x, species, weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
         if self.weight.size(0) == 1:
             return self.one(0, x)
         order, parts = _by_element(x, species, self.weight.size(0))
@@ -53,7 +58,7 @@ class ElementLinear(torch.nn.Module):
 
     def one(self, s: int, rows: Tensor) -> Tensor:
         """Apply the map of element ``s``."""
-        return torch.addmm(self.bias[s], rows, self.weight[s])
+        return torch.addmm(self.bias[s], rows, self.weight[s], alpha=self.weight.size(1) ** -0.5)
 
     def extra_repr(self) -> str:
         num_species, in_channels, out_channels = self.weight.shape

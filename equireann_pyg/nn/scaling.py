@@ -75,3 +75,25 @@ class SoftStandardize(ElementStandardize):
         if kernels_for(x, self.mean):
             return bent(x, species, self.mean, self.scale, LIMIT)
         return LIMIT * torch.asinh(super().forward(x, species) / LIMIT)
+
+
+@torch.no_grad()
+def calibrate(module: torch.nn.Module, *inputs: Tensor) -> None:
+    """Evaluate a module once, and let every part of it that has a method ``fit`` take its statistics on the way.
+
+    Each part sees its input as the parts before it, already fitted, make it.
+
+    Args:
+        module: module to evaluate.
+        *inputs: its arguments.
+    """
+    hooks = [part.register_forward_pre_hook(_fit) for part in module.modules() if hasattr(part, "fit")]
+    try:
+        module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _fit(part: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    part.fit(*inputs)  # type: ignore[operator]

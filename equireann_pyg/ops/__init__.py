@@ -1,5 +1,6 @@
 """Compiled kernels and their derivatives; the layers of :mod:`equireann_pyg.nn` use them where they can."""
 
+from equireann_pyg.ops.coupling import coupled
 from equireann_pyg.ops.edges import gaussians, polynomials
 from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path, tracing
 from equireann_pyg.ops.networks import element_linear
@@ -8,6 +9,7 @@ from equireann_pyg.ops.orbitals import edge_order, orbital_sum
 
 __all__ = [
     "bent",
+    "coupled",
     "density",
     "edge_order",
     "element_linear",

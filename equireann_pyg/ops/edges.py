@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, refuse_transforms, register, save_inputs
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register_twice
 
 MAX_DEGREE = 8
 """Highest degree of :func:`polynomials`."""
@@ -86,37 +86,24 @@ def _gaussians_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return (r, f, None, s, a) if tables else (r, f, None, None, None)
 
 
-def _save_gaussians_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, ctx.tables = inputs
-    ctx.save_for_backward(*tensors)
-
-
 def _gaussians_double_backward(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
     grad, *inputs = ctx.saved_tensors
+    (tables,) = ctx.constants
     hr, hf, hs, ha = tangents
-    if not ctx.tables:
+    if not tables:
         hs, ha = torch.zeros_like(inputs[3]), torch.zeros_like(inputs[4])
     g, r, f, s, a = ops.gaussians_double_backward(hr, hf, hs, ha, grad, *inputs)
     return g, r, f, None, s, a, None
 
 
-def _save_degree(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, ctx.max_degree = inputs
-    ctx.save_for_backward(*tensors)
-
-
 def _polynomials_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return ops.polynomials_backward(grad, *ctx.saved_tensors, ctx.max_degree), None, None
+    return ops.polynomials_backward(grad, *ctx.saved_tensors, *ctx.constants), None, None
 
 
 def _polynomials_double_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
-    d_grad, d_vec = ops.polynomials_double_backward(tangent, *ctx.saved_tensors, ctx.max_degree)
+    d_grad, d_vec = ops.polynomials_double_backward(tangent, *ctx.saved_tensors, *ctx.constants)
     return d_grad, d_vec, None, None
 
 
-register("gaussians", _gaussians_backward, save_inputs)
-register("gaussians_backward", _gaussians_double_backward, _save_gaussians_backward)
-register("gaussians_double_backward")
-register("polynomials", _polynomials_backward, _save_degree)
-register("polynomials_backward", _polynomials_double_backward, _save_degree)
-register("polynomials_double_backward")
+register_twice("gaussians", _gaussians_backward, _gaussians_double_backward)
+register_twice("polynomials", _polynomials_backward, _polynomials_double_backward)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 FIELDS = (
@@ -74,16 +75,25 @@ def fake(name: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def register(name: str, backward: Any = None, setup_context: Any = None) -> None:
+def save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Keep all inputs for the derivative: tensors (or None) in ``saved_tensors``, what follows them in ``constants``."""
+    count = sum(value is None or isinstance(value, Tensor) for value in inputs)
+    ctx.save_for_backward(*inputs[:count])
+    ctx.constants = inputs[count:]
+
+
+def register(name: str, backward: Any = None, setup_context: Any = save_inputs) -> None:
     """Give an operator its derivative; without ``backward`` it has none."""
 
     def no_derivative(ctx: Any, *grads: Any) -> None:
         raise NotImplementedError(f"{name} has no derivative: take it within equireann_pyg.ops.plain_path()")
 
-    qualified = f"{LIBRARY.ns}::{name}"
-    torch.library.register_autograd(qualified, backward or no_derivative, setup_context=setup_context, lib=LIBRARY)
+    save = setup_context if backward else None
+    torch.library.register_autograd(f"{LIBRARY.ns}::{name}", backward or no_derivative, setup_context=save, lib=LIBRARY)
 
 
-def save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Keep all inputs, which must be tensors, for the derivative."""
-    ctx.save_for_backward(*inputs)
+def register_twice(name: str, backward: Any, double_backward: Any) -> None:
+    """Give an operator its first two derivatives, by ``{name}_backward`` and ``{name}_double_backward``, and no third."""
+    register(name, backward)
+    register(f"{name}_backward", double_backward)
+    register(f"{name}_double_backward")

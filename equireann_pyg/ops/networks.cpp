@@ -3,8 +3,6 @@
 // Rows of one element are multiplied together where they lie. A tile of ROWS x (COLUMNS vectors) of the result stays in
 // registers while the sum runs.
 
-#include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
@@ -12,13 +10,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "simd.h"
+#include "kernels.h"
 
 namespace {
 
-using at::Tensor;
-using std::int64_t;
-using namespace simd;
+using namespace kernels;
 
 constexpr int ROWS = 6;
 constexpr int64_t GRAIN = 16;  // tiles per task of a thread
@@ -32,12 +28,9 @@ struct Groups {
 
   Groups(const Tensor& species, int64_t num_species) : rows(species.numel()), start(num_species + 1, 0) {
     const Tensor contiguous = species.contiguous();
-    const int64_t* s = contiguous.const_data_ptr<int64_t>();
+    const int64_t* s = checked_species(contiguous, num_species);
     const int64_t count = species.numel();
-    for (int64_t a = 0; a < count; ++a) {
-      TORCH_CHECK_INDEX(0 <= s[a] && s[a] < num_species, "species: expected 0 to ", num_species - 1, ", got ", s[a]);
-      ++start[s[a] + 1];
-    }
+    for (int64_t a = 0; a < count; ++a) ++start[s[a] + 1];
     for (int64_t e = 0; e < num_species; ++e) start[e + 1] += start[e];
     std::vector<int64_t> next(start);
     for (int64_t a = 0; a < count; ++a) rows[next[s[a]]++] = a;
@@ -73,11 +66,11 @@ inline void each_column_block(int64_t columns, const Body& body) {
   for (int64_t c = 0; c < columns; c += 4 * LANES<T>) {
     const int64_t width = std::min<int64_t>(columns - c, 4 * LANES<T>);
     if (width > 2 * LANES<T>) {
-      body(c, width, std::integral_constant<int, 4>{});
+      body(c, width, Constant<4>{});
     } else if (width > LANES<T>) {
-      body(c, width, std::integral_constant<int, 2>{});
+      body(c, width, Constant<2>{});
     } else {
-      body(c, width, std::integral_constant<int, 1>{});
+      body(c, width, Constant<1>{});
     }
   }
 }
@@ -107,13 +100,6 @@ struct Rows {
   const T* operator()(int64_t i) const { return first + i * stride; }
 };
 
-template <typename Body>
-void with_type(const Tensor& tensor, const Body& body) {
-  if (tensor.scalar_type() == at::kFloat) return body(float{});
-  TORCH_CHECK(tensor.scalar_type() == at::kDouble, "expected float32 or float64, got ", tensor.scalar_type());
-  body(double{});
-}
-
 Tensor element_linear(const Tensor& x, const Tensor& species, const Tensor& weight) {
   TORCH_CHECK_VALUE(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(1) && species.numel() == x.size(0),
                     "element_linear: sizes do not fit: x ", x.sizes(), ", species ", species.sizes(), ", weight ",
@@ -122,8 +108,7 @@ Tensor element_linear(const Tensor& x, const Tensor& species, const Tensor& weig
   const Groups groups(species, weight.size(0));
   const int64_t depth = x.size(1), columns = weight.size(2);
   Tensor out = at::empty({x.size(0), columns}, x.options());
-  with_type(x, [&](auto zero) {
-    using T = decltype(zero);
+  with_type(x, [&]<typename T>(Known<T>) {
     const T* from = in.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
     for (int64_t e = 0; e < weight.size(0); ++e) {
@@ -135,8 +120,8 @@ Tensor element_linear(const Tensor& x, const Tensor& species, const Tensor& weig
           const int64_t start = begin + block * ROWS, rows = std::min<int64_t>(ROWS, end - start);
           const T* row[ROWS];
           for (int64_t r = 0; r < ROWS; ++r) row[r] = from + groups.rows[start + std::min(r, rows - 1)] * depth;
-          each_column_block<T>(columns, [&](int64_t c, int64_t width, auto vectors) {
-            tile<T, decltype(vectors)::value>(
+          each_column_block<T>(columns, [&]<int VECTORS>(int64_t c, int64_t width, Constant<VECTORS>) {
+            tile<T, VECTORS>(
                 rows, depth, width, [&](int r, int64_t t) { return row[r][t]; },
                 [&](int64_t t) { return W(t) + c; },
                 [&](int64_t r) { return to + groups.rows[start + r] * columns + c; });
@@ -156,8 +141,7 @@ Tensor element_outer(const Tensor& x, const Tensor& y, const Tensor& species, in
   const Groups groups(species, num_species);
   const int64_t depth = x.size(1), columns = y.size(1);
   Tensor out = at::zeros({num_species, depth, columns}, x.options());
-  with_type(x, [&](auto zero) {
-    using T = decltype(zero);
+  with_type(x, [&]<typename T>(Known<T>) {
     const T* from = in.const_data_ptr<T>();
     const Rows<T> right(y);
     for (int64_t e = 0; e < num_species; ++e) {
@@ -170,8 +154,8 @@ Tensor element_outer(const Tensor& x, const Tensor& y, const Tensor& species, in
           const int64_t start = block * ROWS, rows = std::min<int64_t>(ROWS, depth - start);
           int64_t column[ROWS];
           for (int64_t r = 0; r < ROWS; ++r) column[r] = start + std::min(r, rows - 1);
-          each_column_block<T>(columns, [&](int64_t c, int64_t width, auto vectors) {
-            tile<T, decltype(vectors)::value>(
+          each_column_block<T>(columns, [&]<int VECTORS>(int64_t c, int64_t width, Constant<VECTORS>) {
+            tile<T, VECTORS>(
                 rows, count, width, [&](int r, int64_t t) { return from[rows_of[t] * depth + column[r]]; },
                 [&](int64_t t) { return right(rows_of[t]) + c; },
                 [&](int64_t r) { return to + (start + r) * columns + c; });

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, refuse_transforms, register, save_inputs
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register
 
 
 def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
@@ -44,10 +44,6 @@ def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-def _save_outer(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs[:3])
-
-
 def _outer_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, y, species = ctx.saved_tensors
     return (
@@ -58,5 +54,5 @@ def _outer_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-register("element_linear", _linear_backward, save_inputs)
-register("element_outer", _outer_backward, _save_outer)
+register("element_linear", _linear_backward)
+register("element_outer", _outer_backward)

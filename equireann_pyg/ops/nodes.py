@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, refuse_transforms, register
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register_twice
 
 MAX_RADIAL = 128
 """Largest number of radial channels that :func:`density` takes."""
@@ -82,43 +82,25 @@ def _(
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
-def _save_density(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    orbital, weight, ctx.components = inputs
-    ctx.save_for_backward(orbital, weight)
-
-
 def _density_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     with_weight = ctx.needs_input_grad[1]
-    d_orbital, d_weight = ops.density_backward(grad, *ctx.saved_tensors, ctx.components, with_weight)
+    d_orbital, d_weight = ops.density_backward(grad, *ctx.saved_tensors, *ctx.constants, with_weight)
     return d_orbital, d_weight if with_weight else None, None
 
 
-def _save_density_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, ctx.components, ctx.with_weight = inputs
-    ctx.save_for_backward(*tensors)
-
-
 def _density_double_backward(ctx: Any, h_orbital: Tensor, h_weight: Tensor) -> tuple[Tensor | None, ...]:
-    h_weight = h_weight if ctx.with_weight else torch.zeros_like(ctx.saved_tensors[2])
-    return *ops.density_double_backward(h_orbital, h_weight, *ctx.saved_tensors, ctx.components), None, None
-
-
-def _save_bent(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, ctx.limit = inputs
-    ctx.save_for_backward(*tensors)
+    components, with_weight = ctx.constants
+    h_weight = h_weight if with_weight else torch.zeros_like(ctx.saved_tensors[2])
+    return *ops.density_double_backward(h_orbital, h_weight, *ctx.saved_tensors, components), None, None
 
 
 def _bent_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return ops.bent_backward(grad, *ctx.saved_tensors, ctx.limit), None, None, None, None
+    return ops.bent_backward(grad, *ctx.saved_tensors, *ctx.constants), None, None, None, None
 
 
 def _bent_double_backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
-    return *ops.bent_double_backward(tangent, *ctx.saved_tensors, ctx.limit), None, None, None, None
+    return *ops.bent_double_backward(tangent, *ctx.saved_tensors, *ctx.constants), None, None, None, None
 
 
-register("density", _density_backward, _save_density)
-register("density_backward", _density_double_backward, _save_density_backward)
-register("density_double_backward")
-register("bent", _bent_backward, _save_bent)
-register("bent_backward", _bent_double_backward, _save_bent)
-register("bent_double_backward")
+register_twice("density", _density_backward, _density_double_backward)
+register_twice("bent", _bent_backward, _bent_double_backward)

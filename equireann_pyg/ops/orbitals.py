@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.library import fake, ops, refuse_transforms, register, save_inputs
+from equireann_pyg.ops.library import fake, ops, refuse_transforms, register_twice
 
 MAX_COMPONENTS = 64
 """Largest number of angular components that the kernels take."""
@@ -102,6 +102,4 @@ def _double_backward(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
     return d_grad, c, M, None, None, R, Y, f
 
 
-register("orbital_sum", _backward, save_inputs)
-register("orbital_sum_backward", _double_backward, save_inputs)
-register("orbital_sum_double_backward")
+register_twice("orbital_sum", _backward, _double_backward)

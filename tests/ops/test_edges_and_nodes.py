@@ -11,6 +11,7 @@ from torch import Tensor
 from equireann_pyg.nn import CartesianMoments, OrbitalDensity, PairGaussians, SoftStandardize, SphericalHarmonics
 from equireann_pyg.ops import bent, density, gaussians, plain_path, polynomials
 from equireann_pyg.testing import assert_close, randomize
+from tests.ops.threads import with_threads
 
 pytestmark = pytest.mark.usefixtures("kernels")
 ROW = torch.tensor([2, 0, 1, 1, 0, 2, 2])
@@ -153,14 +154,12 @@ def test_no_edges_and_no_atoms() -> None:
 def test_several_threads_give_the_same_bits() -> None:
     layer, orbital = OrbitalDensity([1, 3, 5], 8, 16), torch.randn(900, 9, 8)
     randomize(layer)
-    before = torch.get_num_threads()
-    results = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
+
+    def slopes() -> tuple[Tensor, ...]:
         leaf = orbital.clone().requires_grad_()
-        results.append(torch.autograd.grad(layer(leaf).sin().sum(), (leaf, layer.weight)))
-    torch.set_num_threads(before)
-    for one, two in zip(*results, strict=True):
+        return torch.autograd.grad(layer(leaf).sin().sum(), (leaf, layer.weight))
+
+    for one, two in zip(*with_threads(slopes), strict=True):
         assert torch.equal(one, two)
 
 

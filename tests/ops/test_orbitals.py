@@ -15,6 +15,7 @@ import equireann_pyg.nn.conv
 from equireann_pyg.nn import OrbitalConv
 from equireann_pyg.ops import edge_order, orbital_sum, plain_path
 from equireann_pyg.testing import assert_close
+from tests.ops.threads import with_threads
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -145,10 +146,7 @@ def test_views(lm: int, double: torch.dtype) -> None:
 def differing(lm: int, n: int, by_centre: bool) -> list[str]:
     """Results that have other bits with two threads than with one."""
     fields, edge_index = make_fields(lm, n), make_edges(by_centre)
-    one = derivatives(fields, edge_index)
-    torch.set_num_threads(2)
-    two = derivatives(fields, edge_index)
-    torch.set_num_threads(1)
+    one, two = with_threads(lambda: derivatives(fields, edge_index))
     return [name for name in one if not torch.equal(one[name], two[name])]
 
 

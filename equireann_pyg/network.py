@@ -1,0 +1,239 @@
+r"""The generic message-passing model: any descriptor with any message rule.
+
+From edges to atomic energies, for iterations t = 0..T (node-factored form of the published recursion):
+
+.. math::
+    \psi_i^t &= \sum_j [ c_j^t\, R(r_{ij}) \otimes Y(\mathbf r_{ij}) + f(r_{ij})\, M_j^t ] \\
+    B_i^t &= D(\psi_i^t; z_i) \\
+    c_j^{t+1}, M_j^{t+1} &= \mathrm{Rule}^t(B_j^t, c_j^t, \psi_j^t) \\
+    E_i &= \mathrm{Out}_{z_i}(B_i^0, \ldots, B_i^T)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+from equireann_pyg.elements import SYMBOLS, atomic_numbers, describe
+from equireann_pyg.nn import (
+    Angular,
+    CartesianMoments,
+    Density,
+    Descriptor,
+    ElementGaussians,
+    EnergyReadout,
+    Envelope,
+    Equivariant,
+    LastReadout,
+    Layout,
+    MessageRule,
+    OrbitalConv,
+    PairGaussians,
+    PolynomialCutoff,
+    SoftStandardize,
+    SphericalHarmonics,
+)
+from equireann_pyg.nn.blocks import by_rows
+from equireann_pyg.nn.scaling import calibrate
+from equireann_pyg.ops import edge_order, kernels_for, tracing
+
+GROWTH = 3.0
+"""Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
+
+RATTLE = 0.01
+"""Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
+
+
+class OrbitalNetwork(torch.nn.Module):
+    r"""A message-passing model made of a local descriptor and a message rule.
+
+    The descriptor knows nothing of messages. Without iterations the network is the local model; a rule makes it see
+    (T + 1) cutoffs far. EquiREANN, REANN and EANN in these terms::
+
+        OrbitalNetwork(elements, cutoff, Density(64), Equivariant(), num_iterations=3)
+        OrbitalNetwork(elements, cutoff, Density(64), Invariant(), num_iterations=3)
+        OrbitalNetwork(elements, cutoff, Density(64), Local(), num_iterations=0)
+
+    Source of the scheme: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061.
+
+    Args:
+        elements: chemical symbols or atomic numbers the model knows.
+        cutoff: :math:`r_c` in Angstrom.
+        descriptor: plan of the descriptor; default :class:`~equireann_pyg.nn.Density`.
+        rule: plan of the message rule; default :class:`~equireann_pyg.nn.Equivariant`.
+        readout: plan of the energy readout; default :class:`~equireann_pyg.nn.LastReadout`.
+        angular: angular part; default :class:`~equireann_pyg.nn.SphericalHarmonics` of degree 0..2.
+        envelope: cutoff envelope; default :class:`~equireann_pyg.nn.PolynomialCutoff`, the paper's is
+            :class:`~equireann_pyg.nn.CosineCutoff`.
+        num_radial: number of radial channels n.
+        num_iterations: number of message-passing iterations T; the receptive field is (T + 1) cutoffs.
+        pair_radial: radial functions for each pair of elements (default) or for the neighbour's element.
+
+    Shapes:
+        - z: ``[N]`` atomic numbers
+        - edge_index: ``[2, E]``, row 0 the neighbours j, row 1 the centres i
+        - edge_vec: ``[E, 3]``, :math:`\mathbf r_j - \mathbf r_i` in Angstrom; longer than the cutoff is allowed
+        - output: atomic energies ``[N]``, in units of the training set's scale
+
+    Raises:
+        ValueError: for unknown elements, a non-positive cutoff, negative ``num_iterations``, or a descriptor or rule that
+            cannot work on these orbitals.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[str | int],
+        cutoff: float = 5.0,
+        descriptor: Descriptor | None = None,
+        rule: MessageRule | None = None,
+        readout: EnergyReadout | None = None,
+        angular: Angular | None = None,
+        envelope: Envelope | None = None,
+        num_radial: int = 8,
+        num_iterations: int = 3,
+        pair_radial: bool = True,
+    ) -> None:
+        super().__init__()
+        if not cutoff > 0:
+            raise ValueError(f"cutoff: expected a positive length in Angstrom, got {cutoff}")
+        if num_iterations < 0:
+            raise ValueError(f"num_iterations: expected 0 or more, got {num_iterations}")
+        self.elements = atomic_numbers(elements)
+        self.cutoff = float(cutoff)
+        self.num_iterations = num_iterations
+        self.plans = {  # plain: what a plan would register, its built copies do
+            "descriptor": Density() if descriptor is None else descriptor,
+            "rule": Equivariant() if rule is None else rule,
+            "readout": LastReadout() if readout is None else readout,
+        }
+        self.angular = SphericalHarmonics() if angular is None else angular
+        self.envelope = PolynomialCutoff() if envelope is None else envelope
+        self._build(num_radial, pair_radial)
+        self.reset_parameters()
+
+    def _build(self, num_radial: int, pair_radial: bool) -> None:
+        num_species, count = len(self.elements), self.num_iterations + 1
+        cartesian = isinstance(self.angular, CartesianMoments)
+        self.layout = Layout(tuple(self.angular.components), num_radial, num_species, cartesian)
+        self.radial = (PairGaussians if pair_radial else ElementGaussians)(num_radial, num_species, self.cutoff)
+        self.coefficient = torch.nn.Parameter(torch.empty(num_species, num_radial))  # c^0 of each element
+        self.conv = OrbitalConv()
+        self.descriptors = torch.nn.ModuleList(self.plans["descriptor"].copies(self.layout, count))  # type: ignore[operator]
+        self.num_features = int(self.descriptors[0].num_features)  # type: ignore[arg-type]
+        self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
+        rules = self.plans["rule"].copies(self.layout, self.num_features, self.num_iterations)  # type: ignore[operator]
+        self.rules = torch.nn.ModuleList(rules)
+        self.readout = deepcopy(self.plans["readout"])
+        self.readout.build(num_species, self.num_features, self.num_iterations)  # type: ignore[operator]
+        self.register_buffer("_species", _species_table(self.elements), persistent=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this model."""
+        return {
+            "elements": [SYMBOLS[number] for number in self.elements],
+            "cutoff": self.cutoff,
+            **self.plans,
+            "angular": self.angular,
+            "envelope": self.envelope,
+            "num_radial": self.layout.num_radial,
+            "num_iterations": self.num_iterations,
+            "pair_radial": isinstance(self.radial, PairGaussians),
+        }
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters and forget the statistics."""
+        for part in (self.radial, *self.descriptors, *self.scalings, *self.rules, self.readout):
+            part.reset_parameters()
+        torch.nn.init.normal_(self.coefficient, std=self.coefficient.size(1) ** -0.5)
+
+    def species(self, z: Tensor) -> Tensor:
+        """Element index of each atom, ``[N]``.
+
+        Raises:
+            ValueError: if an atom's element is not one of ``elements``.
+        """
+        species = self._species[z]  # type: ignore[index]
+        if not tracing() and species.numel() and int(species.min()) < 0:
+            unknown = describe(set(z[species < 0].tolist()))
+            known = describe(self.elements)
+            raise ValueError(f"unknown element {unknown}: this model was made for {known}; add it to `elements`")
+        return species
+
+    def basis(self, edge_vec: Tensor, species_j: Tensor, species_i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Radial functions with their envelope ``[E, n]``, angular part ``[E, lm]`` and envelope ``[E]`` of every edge."""
+        r = edge_vec.norm(dim=-1)  # -> [E]
+        envelope = self.envelope(r, self.cutoff)  # -> [E]
+        radial = self.radial(r, species_j, species_i, envelope)  # -> [E, n]
+        return radial, self.angular(edge_vec, r), envelope
+
+    def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
+        species = self.species(z)
+        radial, angular, envelope = by_rows(self.basis, edge_vec, species[edge_index[0]], species[edge_index[1]])
+        order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
+
+        coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
+        orbital = self.conv(coefficient, message, edge_index, radial, angular, envelope, order)  # -> [N, lm, n]
+        orbital_sum = orbital
+        for t, rule in enumerate([*self.rules, None]):
+            (features,) = by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
+            yield orbital, features
+            if rule is not None:
+                coefficient, *carried = by_rows(rule, features, coefficient, orbital, orbital_sum, species)
+                (weight,) = by_rows(rule.filter, radial, envelope)
+                message = carried[0] if carried else None
+                orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
+                orbital_sum = orbital_sum + orbital
+
+    def _features(self, t: int, orbital: Tensor, species: Tensor) -> tuple[Tensor]:
+        return (self.scalings[t](self.descriptors[t](orbital, species), species),)
+
+    def _energy(self, species: Tensor, *features: Tensor) -> tuple[Tensor]:
+        return (self.readout(features, species),)
+
+    def encode(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
+        """Last features ``[N, k]`` (invariant) and last orbital ``[N, lm, n]`` (equivariant)."""
+        *_, (orbital, features) = self.iterate(z, edge_index, edge_vec)
+        return features, orbital
+
+    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Atomic energies ``[N]``, last features ``[N, k]`` and last orbital ``[N, lm, n]``."""
+        orbitals, features = zip(*self.iterate(z, edge_index, edge_vec), strict=True)
+        (energy,) = by_rows(self._energy, self.species(z), *features)
+        return energy, features[-1], orbitals[-1]
+
+    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+        """Atomic energies ``[N]``."""
+        return self.embed(z, edge_index, edge_vec)[0]
+
+    @torch.no_grad()
+    def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
+        r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
+
+        Scales the orbital coefficients to :math:`3 / \langle \sum_j f(r_{ij}) \rangle`, at which orbitals grow about threefold
+        from one iteration to the next: what has come from far is then not drowned by what is near. Then every part with
+        statistics takes them from what reaches it, so that the networks see nothing of that growth. They are taken on
+        rattled vectors: a feature that hardly varies in the set, as in a rigid scan, may still have large derivatives, and
+        scaled by its variance alone would make the forces run away.
+        """
+        envelope = self.envelope(edge_vec.norm(dim=-1), self.cutoff)
+        per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
+        rms = self.coefficient.square().mean().sqrt()
+        self.coefficient.mul_(GROWTH / (rms * per_atom.clamp(min=1.0)))
+        noise = torch.randn(edge_vec.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        calibrate(self, z, edge_index, edge_vec + RATTLE * noise.to(edge_vec))
+
+
+def _species_table(elements: Iterable[int]) -> Tensor:
+    """Element index of every atomic number, -1 where unknown, ``[119]``."""
+    table = torch.full((len(SYMBOLS),), -1)
+    for index, number in enumerate(elements):
+        table[number] = index
+    return table

@@ -1,0 +1,156 @@
+r"""Degree by degree: mixing of channels, scales and scalar products of orbitals; the components keep their meaning."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.nn.layout import degree_of
+from equireann_pyg.ops import coupled, element_linear, kernels_for
+
+LIMIT = 5.0
+"""Root mean square, per component, at which the size of an orbital levels off."""
+
+
+class DegreeLinear(torch.nn.Module):
+    r"""Channel mixing, :math:`\phi_{lm,k} = n^{-1/2} \sum_n W_{l,nk}\, \psi_{lm,n}`; equivariant, since m is untouched.
+
+    The weights are unit normal and the root of the width is apart, so that one learning rate suits every width.
+
+    Args:
+        components: number of angular components of each degree l = 0..L.
+        in_channels: number of channels n.
+        out_channels: number of channels k.
+
+    Shapes:
+        - input: ``[N, lm, n]``
+        - output: ``[N, lm, k]``
+    """
+
+    def __init__(self, components: tuple[int, ...], in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.components = tuple(components)
+        self.weight = torch.nn.Parameter(torch.empty(len(components), in_channels, out_channels))
+        self.register_buffer("_degree", degree_of(self.components), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Unit normal weights, which keep the variance."""
+        torch.nn.init.normal_(self.weight)
+
+    def forward(self, orbital: Tensor) -> Tensor:
+        """Mix the channels."""
+        weight = self.weight * self.weight.size(1) ** -0.5
+        if kernels_for(orbital, weight):
+            degree = self._degree.repeat(orbital.size(0))  # type: ignore[operator]
+            return element_linear(orbital.flatten(0, 1), degree, weight).view(*orbital.shape[:2], -1)
+        parts = orbital.split(self.components, dim=1)
+        return torch.cat([part @ matrix for part, matrix in zip(parts, weight, strict=True)], dim=1)
+
+    def extra_repr(self) -> str:
+        _, in_channels, out_channels = self.weight.shape
+        return f"{list(self.components)}, {in_channels}, {out_channels}"
+
+
+class DegreeDot(torch.nn.Module):
+    r"""Scalar products of two orbitals, :math:`\sum_m a_{lm,n} b_{lm,n}` for every degree: invariants.
+
+    Args:
+        components: number of angular components of each degree l = 0..L.
+
+    Shapes:
+        - input: ``a [N, lm, n]``, ``b [N, lm, n]``
+        - output: ``[N, (L + 1) n]``
+    """
+
+    entries: Tensor
+
+    def __init__(self, components: tuple[int, ...]) -> None:
+        super().__init__()
+        self.components = tuple(components)
+        component, degree = torch.arange(sum(components)), degree_of(self.components)
+        entries = torch.stack([component, component, degree, torch.zeros_like(degree)], dim=1)
+        self.register_buffer("entries", entries.int(), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Nothing to reset."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Multiply and sum over the components."""
+        if kernels_for(a, b):
+            ones, weight = torch.ones(len(self.entries), dtype=torch.float64), a.new_ones(1, 1, a.size(2))
+            return coupled(a, b, weight, None, self.entries, ones, len(self.components)).flatten(1)
+        return torch.cat([part.sum(1) for part in (a * b).split(self.components, dim=1)], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"{list(self.components)}"
+
+
+class OrbitalScale(torch.nn.Module):
+    r"""Orbitals of unit variance: every degree and channel over its root mean square in the training set.
+
+    The scale is a buffer, one until :meth:`fit`: part of a checkpoint, not trained.
+
+    Args:
+        components: number of angular components of each degree l = 0..L.
+        num_channels: number of channels n.
+
+    Shapes:
+        - input and output: ``[N, lm, n]``
+    """
+
+    scale: Tensor
+
+    def __init__(self, components: tuple[int, ...], num_channels: int) -> None:
+        super().__init__()
+        self.components = tuple(components)
+        self.register_buffer("scale", torch.ones(len(components), num_channels))
+        self.register_buffer("_degree", degree_of(self.components), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Back to the identity."""
+        self.scale.fill_(1.0)
+
+    @torch.no_grad()
+    def fit(self, orbital: Tensor) -> None:
+        """Take the root mean square of every degree and channel; what is always zero keeps its scale."""
+        for row, part in zip(self.scale, orbital.split(self.components, dim=1), strict=True):
+            size = part.double().square().mean((0, 1)).sqrt().to(row)
+            row.copy_(torch.where(size > 1e-12, size, torch.ones_like(size)))
+
+    def forward(self, orbital: Tensor) -> Tensor:
+        """Scale."""
+        return orbital / self.scale.index_select(0, self._degree)  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        return f"{list(self.components)}, {self.scale.size(1)}"
+
+
+class SoftLimit(torch.nn.Module):
+    r"""Orbitals whose size levels off far out, :math:`\psi / \sqrt{1 + |\psi_l|^2 / (2l + 1) a^2}`, a = 5.
+
+    The norm :math:`|\psi_l|` of a degree is invariant, so the direction stays. However compressed a structure, and however
+    high the order of a product, no recursion can then run away.
+
+    Args:
+        components: number of angular components of each degree l = 0..L.
+
+    Shapes:
+        - input and output: ``[N, lm, n]``, of about unit variance
+    """
+
+    def __init__(self, components: tuple[int, ...]) -> None:
+        super().__init__()
+        self.square = DegreeDot(components)
+        squares = LIMIT**2 * torch.tensor(components, dtype=torch.get_default_dtype()).unsqueeze(-1)
+        self.register_buffer("_squares", squares, persistent=False)  # -> [L + 1, 1]
+        self.register_buffer("_degree", degree_of(self.square.components), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Nothing to reset."""
+
+    def forward(self, orbital: Tensor) -> Tensor:
+        """Bend."""
+        sizes = self.square(orbital, orbital).unflatten(1, (len(self.square.components), -1))  # -> [N, L + 1, n]
+        factor = torch.rsqrt(1 + sizes / self._squares)
+        return orbital * factor.index_select(1, self._degree)  # type: ignore[arg-type]

@@ -1,0 +1,216 @@
+r"""Message rules: what travels from atom to atom between two iterations.
+
+All of them fill the same sum over neighbours (:class:`~equireann_pyg.nn.OrbitalConv`),
+
+.. math:: \psi_i^{t+1} = \sum_j [ c_j^{t+1}\, R(r_{ij}) \otimes Y(\mathbf r_{ij}) + f(r_{ij})\, M_j^{t+1} ],
+
+and differ in the coefficients c, the message M and the filter f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.nn.coupling import SelfCoupling
+from equireann_pyg.nn.layout import Layout, degree_of
+from equireann_pyg.nn.linear import DegreeLinear, OrbitalScale, SoftLimit
+from equireann_pyg.nn.mlp import ElementMLP
+
+
+class MessageRule(torch.nn.Module):
+    r"""Base class of the rules. As with descriptors, the user makes a plan, the network builds a copy per iteration.
+
+    Args:
+        hidden_channels: hidden widths of the coefficient network.
+
+    Shapes:
+        - input: features ``[N, k]``, coefficient ``[N, n]``, orbital ``[N, lm, n]`` (the last one), orbital_sum ``[N, lm, n]``
+          (of all so far), species ``[N]``
+        - output: coefficient ``[N, n]`` and, if there is one, message ``[N, lm, n]``
+    """
+
+    def __init__(self, hidden_channels: Sequence[int] = (64, 64)) -> None:
+        super().__init__()
+        self.hidden_channels = list(hidden_channels)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {"hidden_channels": self.hidden_channels}
+
+    def build(self, layout: Layout, num_features: int) -> None:
+        r"""Make the coefficient network of :math:`c_j^{t+1} = c_j^t + \mathrm{Net}_{z_j}(B_j^t)`."""
+        self.update = ElementMLP(layout.num_species, num_features, self.hidden_channels, layout.num_radial)
+
+    def copies(self, layout: Layout, num_features: int, count: int) -> list[MessageRule]:
+        """Built copies of this plan, one for each iteration."""
+        made = [deepcopy(self) for _ in range(count)]
+        for rule in made:
+            rule.build(layout, num_features)
+        return made
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters."""
+        for part in self.children():
+            part.reset_parameters()  # type: ignore[operator]
+
+    def forward(
+        self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
+    ) -> tuple[Tensor, ...]:
+        """What every atom passes on."""
+        raise TypeError(f"{type(self).__name__} must define forward(...)")
+
+    def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
+        r"""Weight f of the message on every edge, ``[E]`` or ``[E, n]``; vanishes at the cutoff as the envelope does.
+
+        Args:
+            radial: radial functions under their envelope ``[E, n]``.
+            envelope: ``[E]``.
+        """
+        return (envelope,)
+
+
+class Local(MessageRule):
+    """Nothing travels: the local model. A network with this rule has no iterations.
+
+    Raises:
+        ValueError: when built for a network with iterations.
+    """
+
+    def copies(self, layout: Layout, num_features: int, count: int) -> list[MessageRule]:
+        """None."""
+        if count:
+            raise ValueError(f"Local: nothing travels, so expected num_iterations=0, got {count}")
+        return []
+
+
+class Invariant(MessageRule):
+    """REANN's rule: atoms tell their neighbours new coefficients, no orbitals.
+
+    Source: Zhang, Xia, Jiang, Phys. Rev. Lett. 2021, 127, 156002. Arguments and shapes as for :class:`MessageRule`.
+    """
+
+    def forward(
+        self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
+    ) -> tuple[Tensor, ...]:
+        """New coefficients."""
+        return (coefficient + self.update(features, species),)
+
+
+class Equivariant(Invariant):
+    r"""EquiREANN's rule: besides, the orbitals gathered so far are passed on, :math:`M_j = c_j \sum_{s \le t} \psi_j^s`.
+
+    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. Arguments and shapes as for :class:`MessageRule`.
+    """
+
+    def forward(
+        self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
+    ) -> tuple[Tensor, ...]:
+        """New coefficients, and the orbitals times these."""
+        (coefficient,) = super().forward(features, coefficient, orbital, orbital_sum, species)
+        return coefficient, coefficient.unsqueeze(-2) * self.carried(orbital, orbital_sum, species)
+
+    def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
+        """The orbital that is passed on, before its coefficient, ``[N, lm, n]``."""
+        return orbital_sum
+
+
+class Filtered(Equivariant):
+    r"""The equivariant rule with learned filters: of the distance on the edge, of degree and channel at the atom.
+
+    .. math:: M_{j,lm,n} = c_{j,n}\, \Gamma_{ln} \sum_{s \le t} \psi_{j,lm,n}^s, \qquad
+        f_n(r) = f(r) + \sum_{n'} R_{n'}(r)\, V_{n'n}
+
+    It starts as the paper's rule: :math:`\Gamma = 1`, V = 0. Arguments and shapes as for :class:`MessageRule`.
+    """
+
+    def build(self, layout: Layout, num_features: int) -> None:
+        """See :class:`MessageRule`."""
+        super().build(layout, num_features)
+        self.gain = torch.nn.Parameter(torch.empty(len(layout.components), layout.num_radial))
+        self.radial_filter = torch.nn.Parameter(torch.empty(layout.num_radial, layout.num_radial))
+        self.register_buffer("_degree", degree_of(layout.components), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to the paper's rule; draw a new coefficient network."""
+        super().reset_parameters()
+        torch.nn.init.ones_(self.gain)
+        torch.nn.init.zeros_(self.radial_filter)
+
+    def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
+        """All orbitals so far, each degree and channel with its gain."""
+        return self.gain.index_select(0, self._degree) * orbital_sum  # type: ignore[arg-type]
+
+    def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
+        """Envelope and learned part, ``[E, n]``."""
+        return (filtered(radial, envelope, self.radial_filter),)
+
+
+class Coupled(Equivariant):
+    r"""The equivariant rule with mixed channels, degrees coupled at the atom, and learned filters.
+
+    .. math::
+        \phi &= U \psi_j^t, \qquad \Pi = w\, [\phi \times \phi] \\
+        M_{j,lm,n} &= c_{j,n} \bigl( W^1 \psi_j^t + W^2 \textstyle\sum_{s \le t} \psi_j^s + W^3 \Pi \bigr)_{lm,n}
+
+    with linear maps U, W of the channels of each degree, and all orbitals scaled to unit variance; the size of the bracket
+    levels off far out (:class:`~equireann_pyg.nn.SoftLimit`), so that no recursion runs away. The product mixes the
+    degrees once for each atom, not for each edge, and so carries angles between neighbours on to the next atom.
+    The idea of coupling at the atom is that of NEMP (Zhang et al., Chem. Sci. 2026).
+
+    Args:
+        hidden_channels: hidden widths of the coefficient network.
+        num_channels: number of channels of the product.
+
+    Raises:
+        ValueError: when built on Cartesian moments.
+    """
+
+    def __init__(self, hidden_channels: Sequence[int] = (64, 64), num_channels: int = 16) -> None:
+        super().__init__(hidden_channels)
+        self.num_channels = num_channels
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {**super().config, "num_channels": self.num_channels}
+
+    def build(self, layout: Layout, num_features: int) -> None:
+        """See :class:`MessageRule`."""
+        layout.require_harmonics("Coupled")
+        super().build(layout, num_features)
+        components, n, k = layout.components, layout.num_radial, self.num_channels
+        self.scale = OrbitalScale(components, n)
+        self.sum_scale = OrbitalScale(components, n)
+        self.narrow = DegreeLinear(components, n, k)
+        self.coupling = SelfCoupling(layout.max_degree, k, layout.num_species)
+        self.product_scale = OrbitalScale(components, k)
+        self.mix = DegreeLinear(components, 2 * n + k, n)
+        self.limit = SoftLimit(components)
+        self.radial_filter = torch.nn.Parameter(torch.zeros(n, n))
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters; the filter is the envelope."""
+        super().reset_parameters()
+        torch.nn.init.zeros_(self.radial_filter)
+
+    def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
+        """Last orbital, all orbitals and product, mixed."""
+        last = self.scale(orbital)
+        product = self.product_scale(self.coupling(self.narrow(last), species))  # -> [N, lm, k]
+        return self.limit(self.mix(torch.cat([last, self.sum_scale(orbital_sum), product], dim=2)))
+
+    def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
+        """Envelope and learned part, ``[E, n]``."""
+        return (filtered(radial, envelope, self.radial_filter),)
+
+
+def filtered(radial: Tensor, envelope: Tensor, weight: Tensor) -> Tensor:
+    r"""Learned filter :math:`f_n = f + n^{-1/2} \sum_{n'} R_{n'} V_{n'n}`, ``[E, n]``."""
+    return envelope.unsqueeze(-1) + radial @ (weight * weight.size(0) ** -0.5)

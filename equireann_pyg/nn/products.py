@@ -1,0 +1,105 @@
+r"""Descriptors made of products of orbitals: the power spectrum, and symmetrised products up to four orbitals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.nn.coupling import SelfCoupling
+from equireann_pyg.nn.descriptor import Descriptor
+from equireann_pyg.nn.layout import Layout
+from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, OrbitalScale
+
+MAX_ORDER = 4
+
+
+class PowerSpectrum(Descriptor):
+    r"""Power spectrum of the orbitals, the invariants of SOAP.
+
+    .. math:: B_{l k k'} = \sum_m \phi_{lm,k}\, \phi_{lm,k'}, \quad k \le k', \qquad \phi_{lm,k} = \sum_n W_{l,nk} \psi_{lm,n}
+
+    Source: Bartok, Kondor, Csanyi, Phys. Rev. B 2013, 87, 184115, with a learned, contracted radial basis.
+
+    Args:
+        num_channels: number of contracted channels k; there are (L + 1) k (k + 1) / 2 features.
+    """
+
+    def __init__(self, num_channels: int = 8) -> None:
+        super().__init__()
+        self.num_channels = num_channels
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {"num_channels": self.num_channels}
+
+    def build(self, layout: Layout) -> None:
+        """See :class:`Descriptor`."""
+        self.scale = OrbitalScale(layout.components, layout.num_radial)
+        self.mix = DegreeLinear(layout.components, layout.num_radial, self.num_channels)
+        self.dot = DegreeDot(layout.components)
+        self.register_buffer("_pairs", torch.triu_indices(self.num_channels, self.num_channels), persistent=False)
+        self.num_features = (layout.max_degree + 1) * self.num_channels * (self.num_channels + 1) // 2
+
+    def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
+        """All pairs of channels of every degree."""
+        mixed = self.mix(self.scale(orbital))  # -> [N, lm, k]
+        first, second = self._pairs  # type: ignore[misc]
+        return self.dot(mixed.index_select(2, first), mixed.index_select(2, second))
+
+
+class ACEProducts(Descriptor):
+    r"""Symmetrised products of one to four orbitals, one set for every degree.
+
+    .. math::
+        \phi_{lm,k} &= \sum_n W_{l,nk} \psi_{lm,n} \qquad
+        \Pi_{lm,k} = \sum_{l_1 l_2} w_{l_1 l_2 l,k} \sum_{m_1 m_2} C^{lm}_{l_1 m_1 l_2 m_2} \phi_{l_1 m_1,k} \phi_{l_2 m_2,k} \\
+        B &= \phi_{00,k}, \quad \sum_m \phi_{lm,k}^2, \quad \sum_m \phi_{lm,k} \Pi_{lm,k}, \quad \sum_m \Pi_{lm,k}^2
+
+    One coupling for each atom serves the third and the fourth order. Sources: Drautz, Phys. Rev. B 2019, 99, 014104 (ACE);
+    products channel by channel after a mixing: Batatia et al., NeurIPS 2022 (MACE).
+
+    Args:
+        num_channels: number of contracted channels k.
+        order: highest number of orbitals in a product, 1 to 4 (body order minus one).
+
+    Raises:
+        ValueError: if ``order`` is out of range; when built on Cartesian moments.
+    """
+
+    def __init__(self, num_channels: int = 32, order: int = 4) -> None:
+        super().__init__()
+        if not 1 <= order <= MAX_ORDER:
+            raise ValueError(f"ACEProducts: expected an order from 1 to {MAX_ORDER}, got {order}")
+        self.num_channels = num_channels
+        self.order = order
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this plan."""
+        return {"num_channels": self.num_channels, "order": self.order}
+
+    def build(self, layout: Layout) -> None:
+        """See :class:`Descriptor`."""
+        layout.require_harmonics("ACEProducts")
+        self.scale = OrbitalScale(layout.components, layout.num_radial)
+        self.mix = DegreeLinear(layout.components, layout.num_radial, self.num_channels)
+        self.dot = DegreeDot(layout.components)
+        if self.order > 2:
+            self.coupling = SelfCoupling(layout.max_degree, self.num_channels, layout.num_species)
+            self.product_scale = OrbitalScale(layout.components, self.num_channels)
+        self.num_features = self.num_channels * (1 + (layout.max_degree + 1) * (self.order - 1))
+
+    def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
+        """Products of every order."""
+        mixed = self.mix(self.scale(orbital))  # -> [N, lm, k]
+        features = [mixed[:, 0]]
+        if self.order > 1:
+            features.append(self.dot(mixed, mixed))
+        if self.order > 2:
+            product = self.product_scale(self.coupling(mixed, species))  # -> [N, lm, k]
+            pairs = [(mixed, product), (product, product)][: self.order - 2]
+            features += [self.dot(a, b) for a, b in pairs]
+        return torch.cat(features, dim=1)

@@ -1,0 +1,1 @@
+"""Errors on public benchmark sets, beside published ones."""

@@ -1,0 +1,1 @@
+"""What the experiments on accuracy and non-locality share: models, cases, trainings that resume, tables."""

@@ -1,0 +1,162 @@
+"""The models that are compared, as the plans that the command line reads.
+
+The plans of EquiREANN and EquiREANN-plus are those of ``configs/equireann.yaml`` and ``configs/equireann-plus.yaml`` where
+these exist, so that an experiment and a run of ``equireann fit`` cannot differ; the plans below stand in for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import torch
+import yaml
+
+import equireann_pyg.cli  # the classes that plans name
+from equireann_pyg.checkpoint import recipe
+
+Plan = dict[str, Any]
+"""``class_path`` and ``init_args`` of a class, as in a configuration file."""
+
+CONFIGS = Path(equireann_pyg.cli.__file__).parents[1] / "configs"
+
+EQUIREANN: Plan = {
+    "class_path": "EquiREANN",
+    "init_args": {"num_radial": 8, "num_density": 64, "num_iterations": 3, "hidden_channels": [64, 64]},
+}
+PLUS: Plan = {
+    "class_path": "equireann_pyg.network.OrbitalNetwork",
+    "init_args": {
+        "descriptor": {"class_path": "ACEProducts", "init_args": {"num_channels": 32, "order": 4}},
+        "rule": {"class_path": "Coupled", "init_args": {"hidden_channels": [64, 64], "num_channels": 16}},
+        "readout": {"class_path": "AllReadout", "init_args": {"hidden_channels": [64, 64]}},
+        "angular": {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 3}},
+        "num_radial": 16,
+        "num_iterations": 2,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained: Adam after a warm-up, with a cosine to zero over the budget and averaged weights.
+
+    Args:
+        learning_rate: highest learning rate.
+        betas: of Adam.
+        warmup_steps: steps over which the rate rises from zero.
+        decay: of the moving average of the weights.
+        clip: largest norm of the gradient.
+    """
+
+    learning_rate: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup_steps: int = 50
+    decay: float = 0.99
+    clip: float = 10.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model by name: what it is made of and how it is trained.
+
+    Args:
+        plan: plan of the model, without elements and cutoff.
+        training: how it is trained.
+    """
+
+    plan: Plan
+    training: Training = Training()
+
+    def build(self, elements: Sequence[str], cutoff: float, iterations: int | None = None) -> torch.nn.Module:
+        """An untrained model.
+
+        Args:
+            elements: chemical symbols of a case.
+            cutoff: in Angstrom.
+            iterations: T in place of the plan's; models without messages keep theirs.
+
+        Raises:
+            ValueError: if the plan does not fit its class.
+        """
+        arguments = {**self.plan["init_args"], "elements": list(elements), "cutoff": cutoff}
+        if iterations is not None and arguments.get("num_iterations"):
+            arguments["num_iterations"] = iterations
+        return built({**self.plan, "init_args": arguments})
+
+
+def built(plan: Plan) -> torch.nn.Module:
+    """Module of a plan; classes of the package go by their short names.
+
+    Raises:
+        ValueError: if the plan does not fit its class.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--model", type=torch.nn.Module)
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the older name
+    try:
+        return instantiate(parser.parse_object({"model": plan})).model
+    except jsonargparse.ArgumentError as error:
+        raise ValueError(f"the plan of {plan.get('class_path')} does not fit: {error}") from error
+
+
+def from_config(name: str, plan: Plan, training: Training) -> Recipe:
+    """Recipe of ``configs/NAME.yaml``; the given one if there is no such file."""
+    path = CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        return Recipe(plan, training)
+    config = yaml.safe_load(path.read_text())
+    task, trainer = config["model"], config.get("trainer", {})
+    stored = deepcopy(task["model"])
+    for argument in ("elements", "cutoff"):
+        stored["init_args"].pop(argument, None)
+    return Recipe(stored, _training(task, trainer, training))
+
+
+def _training(task: Plan, trainer: Plan, default: Training) -> Training:
+    optimizer = task.get("optimizer", {}).get("init_args", {})
+    averages = [
+        callback["init_args"]["decay"]
+        for callback in trainer.get("callbacks", [])
+        if callback["class_path"].endswith("ExponentialMovingAverage")
+    ]
+    return Training(
+        optimizer.get("lr", default.learning_rate),
+        tuple(optimizer.get("betas", default.betas)),
+        task.get("warmup_steps", default.warmup_steps),
+        averages[0] if averages else default.decay,
+        trainer.get("gradient_clip_val", default.clip),
+    )
+
+
+def _named(recipe: Recipe, name: str) -> Recipe:
+    """The same sizes and training for another class of the same family."""
+    arguments = deepcopy(recipe.plan["init_args"])
+    if name == "EANN":
+        for absent in ("num_iterations", "share_contraction"):
+            arguments.pop(absent, None)
+    return Recipe({"class_path": name, "init_args": arguments}, recipe.training)
+
+
+def models() -> dict[str, Recipe]:
+    """EANN, REANN and EquiREANN at equal sizes, and EquiREANN-plus."""
+    paper = from_config("equireann", EQUIREANN, Training())
+    plus = from_config("equireann-plus", PLUS, Training(learning_rate=2e-2))
+    return {
+        "EANN": _named(paper, "EANN"),
+        "REANN": _named(paper, "REANN"),
+        "EquiREANN": _named(paper, "EquiREANN"),
+        "EquiREANN-plus": plus,
+    }
+
+
+def fingerprint(model: torch.nn.Module, *settings: Any) -> str:
+    """Eight digits that change with the model's sizes or any of the settings."""
+    text = json.dumps([recipe(model), *settings], sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,74 @@
+"""Tables of results that grow by whole runs: a file is replaced at once or not at all."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+Row = dict[str, str]
+
+COLUMNS = (
+    *("case", "model", "split", "config_type", "frames", "energy_rmse", "energy_mae"),
+    *("energy_per_atom_rmse", "energy_per_atom_mae", "forces_rmse", "forces_mae", "stress_rmse", "stress_mae"),
+    *("epochs", "steps", "train_frames", "batch_size", "cutoff", "iterations", "parameters", "seed"),
+    *("seconds", "ms_per_step", "threads", "cpu", "torch", "package", "date", "source", "recipe"),
+)
+"""Columns of ``results.csv``: energies in meV, forces in meV/Angstrom, stress in meV/Angstrom^3."""
+
+SCAN_COLUMNS = ("case", "model", "seed", "recipe", "split", "group", "x", "reference", "prediction")
+"""Columns of ``scans.csv``: energies in eV."""
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a table; none if there is no file.
+
+    Raises:
+        ValueError: if the file is no such table.
+    """
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if any(None in row or None in row.values() or "case" not in row for row in rows):
+        raise ValueError(f"{path}: a row has more or fewer cells than the heading: restore the file, or move it away")
+    return rows
+
+
+def write(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Write a table to a temporary file, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def append(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Add the rows of a run to a table, in place of those of an earlier run of the same case, model and seed."""
+    same = {run_of(row) for row in rows}
+    with _locked(path):
+        write(path, [*(row for row in read(path) if run_of(row) not in same), *rows], columns)
+
+
+def run_of(row: Row) -> tuple[str, str, str]:
+    """Case, model and seed of a row."""
+    return row["case"], row["model"], row["seed"]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Lets one process at a time change a file; the lock of a process that dies is free again."""
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,141 @@
+"""Pictures of the scans: energies along a torsion, along a distance, and errors along the length of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equireann_pyg import plots
+from experiments.benchmarks.results import Row
+from experiments.benchmarks.tables import chosen, distinct
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+Curves = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
+"""Abscissa, reference, and prediction of every model."""
+
+LONGEST_TRAINED = 14
+"""Carbon atoms of the longest chain in the GNL training set."""
+
+
+def curves(rows: Sequence[Row], backwards: bool = False) -> Curves:
+    """Rows of a scan of one seed as curves; every model must have all points.
+
+    Raises:
+        ValueError: if the models have different points.
+    """
+    found = {}
+    for (model,) in distinct(rows, "model"):
+        points = [[float(row[name]) for name in ("x", "reference", "prediction")] for row in chosen(rows, model=model)]
+        found[model] = np.array(sorted(points, reverse=backwards)).T
+    x, reference, _ = next(iter(found.values()))
+    if any(table.shape != (3, x.size) or not np.allclose(table[0], x) for table in found.values()):
+        raise ValueError(f"{rows[0]['case']}: the models were tested on different points; run them anew")
+    return x, reference, {model: table[2] for model, table in found.items()}
+
+
+def torsions(axis: Axes, rows: Sequence[Row], title: str) -> None:
+    """Energy against the angle, relative to the first point of the reference."""
+    plots.torsion_profile(axis, *curves(rows), title)
+
+
+def dissociation(axis: Axes, rows: Sequence[Row], title: str) -> None:
+    """Energy against the distance, relative to the farthest point of the reference; a line ends the training set."""
+    plots.torsion_profile(axis, *curves(rows, backwards=True), title)
+    near = [float(row["x"]) for row in rows if row["split"] == "near"]
+    if near:
+        axis.axvline(max(near), color="0.6", lw=0.8, ls=":")
+
+
+def lengths(axis: Axes, rows: Sequence[Row]) -> None:
+    """Error of the energy against the number of carbon atoms; a line ends the training set."""
+    count, reference, predictions = curves(rows)
+    palette = plots.colors(predictions)
+    for model, energy in predictions.items():
+        error = np.maximum(1e3 * np.abs(energy - reference), 1e-2)
+        axis.semilogy(count, error, "o-", ms=3, lw=1.2, color=palette[model], label=model)
+    axis.axvline(LONGEST_TRAINED, color="0.6", lw=0.8, ls=":")
+    axis.set(xlabel="carbon atoms", ylabel="energy error (meV)")
+    axis.set_title("chains at 5 degrees", fontsize=10)
+    plain_log(axis.yaxis)
+
+
+def plain_log(axis: Axis) -> None:
+    """Numbers without powers on a logarithmic axis, also where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def panels(picture: Any, axes: Any, xlabel: str) -> None:
+    """Labels, one legend, and no empty axes."""
+    drawn = [axis for axis in axes.flat if axis.lines]
+    for axis in axes.flat:
+        axis.set_visible(axis in drawn)
+    picture.supxlabel(xlabel, fontsize=10)
+    picture.supylabel("energy (eV)", fontsize=10)
+    legend(picture, drawn[0], wide=axes.shape[1] > 1)
+
+
+def legend(picture: Any, *axes: Axes, wide: bool = True) -> None:
+    """One legend, of all that some axes show, above them."""
+    labels = {}
+    for axis in axes:
+        labels |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    columns = len(labels) if wide else 2
+    picture.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+
+
+def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """All pictures for which there are scans; the first seed of each case."""
+    rows = [row for row in rows if row["seed"] == min(r["seed"] for r in rows if r["case"] == row["case"])]
+    made = []
+    by_case: Mapping[str, list[Row]] = {case: chosen(rows, case=case) for (case,) in distinct(rows, "case")}
+    small = {name: by_case[name] for name in ("c9h4-200", "c9h4-600") if name in by_case}
+    if small:
+        made.append(_torsion_of_c9h4(small, folder / "c9h4.png"))
+    if "gnl" in by_case:
+        made.append(_gnl(by_case["gnl"], folder / "gnl.png"))
+    if "cumulene" in by_case:
+        made.append(_groups(by_case["cumulene"], torsions, "torsion (degrees)", folder / "cumulene.png", "C{}H$_4$"))
+    for name in ("charge-charge", "lode"):
+        if name in by_case:
+            made.append(_groups(by_case[name], dissociation, "distance (Å)", folder / f"{name}.png"))
+    return made
+
+
+def _torsion_of_c9h4(by_case: Mapping[str, list[Row]], path: Path) -> Path:
+    picture, axes = plots.figure(1, len(by_case), 3.6, 3.2)
+    for axis, (name, rows) in zip(axes.flat, by_case.items(), strict=True):
+        torsions(axis, rows, f"C$_9$H$_4$, {name.partition('-')[2]} points")
+    panels(picture, axes, "angle (degrees)")
+    plots.save(picture, path)
+    return path
+
+
+def _gnl(rows: list[Row], path: Path) -> Path:
+    picture, axes = plots.figure(1, 2, 3.6, 3.2)
+    torsions(axes[0, 0], chosen(rows, split="scan_angle"), "C$_{12}$H$_4$")
+    axes[0, 0].set(xlabel="angle (degrees)", ylabel="energy (eV)")
+    lengths(axes[0, 1], chosen(rows, split="scan_length"))
+    legend(picture, axes[0, 0])
+    plots.save(picture, path)
+    return path
+
+
+def _groups(rows: list[Row], draw_one: Any, xlabel: str, path: Path, title: str = "{}") -> Path:
+    groups = [group for (group,) in distinct(rows, "group")]
+    columns = min(5, -(-len(groups) // 2))
+    picture, axes = plots.figure(-(-len(groups) // columns), columns, 2.4, 2.2)
+    for axis, group in zip(axes.flat, groups, strict=False):
+        draw_one(axis, chosen(rows, group=group), title.format(f"$_{group}$" if title != "{}" else group))
+    panels(picture, axes, xlabel)
+    plots.save(picture, path)
+    return path

@@ -1,0 +1,28 @@
+"""Train EANN, REANN, EquiREANN and EquiREANN-plus on the cases of non-locality.
+
+    python -m experiments.non_local.run [--quick] [--data FOLDER] [--case c9h4-200 gnl] [--model EquiREANN] [--seed 0 1]
+
+An interrupted run goes on where it was; what is finished is skipped. Adds to results.csv and scans.csv.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.benchmarks.models import models
+from experiments.benchmarks.run import Suite, run_suite
+from experiments.non_local.cases import CASES
+
+QUICK = ("c9h4-200", "gnl", "cumulene", "lode", "au2-4g")
+SUITE = Suite(Path(__file__).parent, CASES, models(), scans="scans", quick_cases=QUICK)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; number of jobs that failed."""
+    return run_suite(SUITE, __doc__, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))

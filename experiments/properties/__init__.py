@@ -1,0 +1,1 @@
+"""Dipoles, polarizabilities and energies in fields, trained with energies and forces."""

@@ -1,0 +1,258 @@
+"""The runner that the experiments share: end to end on a tiny set, resumed, skipped, never half written."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from equireann_pyg.datasets import BenchmarkDataset
+from equireann_pyg.datasets.benchmark import Split
+from experiments.benchmarks import models, results, run, train
+from experiments.benchmarks.case import Case, Frames, Part
+from experiments.benchmarks.run import Suite, run_suite
+from experiments.benchmarks.tables import Sheet, over_seeds, publish, run_sheet
+
+SMALL = {"num_radial": 4, "num_density": 8, "hidden_channels": [8]}
+
+
+class Springs(BenchmarkDataset):
+    """Three atoms in a harmonic potential."""
+
+    splits = {"train": Split(("train",)), "test": Split(("test",)), "far": Split(("far",))}  # noqa: RUF012
+
+
+def springs(count: int, seed: int) -> list[Atoms]:
+    generator, frames = np.random.default_rng(seed), []
+    rest = np.array([[0.0, 0, 0], [1.1, 0, 0], [0, 1.2, 0]])
+    for index in range(count):
+        moved = 0.1 * generator.normal(size=(3, 3))
+        atoms = Atoms("CHH", rest + moved)
+        atoms.calc = SinglePointCalculator(atoms, energy=2.0 * (moved**2).sum(), forces=-4.0 * moved)
+        atoms.info |= {"turn": float(index), "kind": "even" if index % 2 == 0 else "odd"}
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch) -> Suite:
+    data = tmp_path / "data" / "springs"
+    data.mkdir(parents=True)
+    for name, count in (("train", 12), ("test", 6)):
+        ase.io.write(data / f"{name}.xyz", springs(count, len(name)), format="extxyz")
+    monkeypatch.setattr("equireann_pyg.datasets.Springs", Springs, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def part(split: str, **options) -> Part:
+        return Part("Springs", "springs", split, **options)
+
+    tests = {"test": part("test", group="kind", scan="turn"), "far": part("far", optional=True)}
+    case = Case("springs", "Springs", ("H", "C"), part("train"), part("test"), tests, 3.0, epochs=4, batch_size=4)
+    recipes = {name: models.Recipe({"class_path": name, "init_args": dict(SMALL)}) for name in ("EANN", "REANN")}
+    return Suite(tmp_path, {"springs": case}, recipes, scans="scans")
+
+
+def go(suite: Suite, *arguments: str) -> int:
+    with warnings.catch_warnings():
+        return run_suite(suite, None, ["--data", str(suite.folder / "data"), *arguments])
+
+
+def test_trains_writes_and_skips(suite, capsys):
+    assert go(suite, "--model", "EANN") == 0
+    rows = results.read(suite.table("results", False))
+    assert [row["config_type"] for row in rows] == ["all", "even", "odd"]
+    first = rows[0]
+    assert first["model"] == "EANN"
+    assert first["frames"] == "6"
+    assert first["steps"] == "12"
+    assert set(first) == set(results.COLUMNS)
+    assert all(float(first[name]) > 0 for name in ("energy_rmse", "forces_mae", "parameters", "ms_per_step"))
+    assert not first["stress_rmse"]
+    scans = results.read(suite.table("scans", False))
+    assert [row["x"] for row in scans] == ["0", "1", "2", "3", "4", "5"]
+    assert "no far: Springs, split 'far'" in capsys.readouterr().out
+    before = suite.table("results", False).read_bytes()
+    assert go(suite) == 0
+    assert "EANN, seed 0: finished before" in capsys.readouterr().out
+    after = suite.table("results", False).read_bytes()
+    assert after.startswith(before)
+    assert {row["model"] for row in results.read(suite.table("results", False))} == {"EANN", "REANN"}
+
+
+def test_another_budget_is_another_run(suite):
+    assert go(suite, "--model", "EANN") == 0
+    assert go(suite, "--model", "EANN", "--epochs", "2", "--seed", "0", "1") == 0
+    rows = [row for row in results.read(suite.table("results", False)) if row["config_type"] == "all"]
+    assert [(row["seed"], row["epochs"]) for row in rows] == [("0", "2"), ("1", "2")]
+
+
+def test_quick_results_lie_elsewhere(suite):
+    assert go(suite, "--quick", "--model", "EANN", "--epochs", "1") == 0
+    assert not suite.table("results", False).exists()
+    assert len(results.read(suite.table("results", True))) == 3
+
+
+class Power(RuntimeError):
+    """Goes off."""
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(suite, monkeypatch):
+    assert go(suite, "--model", "REANN") == 0
+    undisturbed = results.read(suite.table("results", False))
+    suite.table("results", False).unlink()
+    for folder in (suite.folder / "work").iterdir():
+        folder.rename(folder.with_name("moved"))
+    load_state, step = train.Clock.load_state_dict, train.Clock.on_train_batch_end
+    resumed = []
+
+    def fail(self, *arguments):
+        step(self, *arguments)
+        if self.steps == 8:  # the last of the second epoch of three steps is the sixth
+            raise Power
+
+    monkeypatch.setattr(train.Clock, "on_train_batch_end", fail)
+    with pytest.raises(Power):
+        go(suite, "--model", "REANN")
+    assert not suite.table("results", False).exists()
+    monkeypatch.setattr(train.Clock, "on_train_batch_end", step)
+    monkeypatch.setattr(
+        train.Clock, "load_state_dict", lambda self, state: (resumed.append(state["steps"]), load_state(self, state))
+    )
+    assert go(suite, "--model", "REANN") == 0
+    assert resumed == [6]
+    rows = results.read(suite.table("results", False))
+    same = [name for name in results.COLUMNS if name not in ("seconds", "ms_per_step")]
+    assert [[row[name] for name in same] for row in rows] == [[row[name] for name in same] for row in undisturbed]
+
+
+def test_a_damaged_checkpoint_is_not_resumed(tmp_path):
+    assert train.sound(tmp_path / "last.ckpt") is None
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
+    assert train.sound(tmp_path / "last.ckpt") is None
+
+
+def test_a_set_that_is_not_there_is_left_out_and_counted(suite, capsys):
+    assert run_suite(suite, None, ["--data", str(suite.folder / "nowhere")]) == 1
+    assert "springs: left out" in capsys.readouterr().out
+    assert not suite.table("results", False).exists()
+
+
+def test_tables_are_whole_or_old(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    row = {"case": "a", "model": "m", "seed": "0", "frames": "1"}
+    results.append(path, [row], results.COLUMNS)
+    before = path.read_bytes()
+
+    def dies(self, rows):
+        self.writerow(next(iter(rows)))
+        raise Power
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", dies)
+    with pytest.raises(Power):
+        results.append(path, [row | {"case": "b"}], results.COLUMNS)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir() if "partial" in file.name] == []
+
+
+def test_a_truncated_table_is_refused(tmp_path):
+    path = tmp_path / "results.csv"
+    results.append(path, [{"case": "a", "model": "m", "seed": "0"}], results.COLUMNS)
+    path.write_text(path.read_text()[:-8])
+    with pytest.raises(ValueError, match=r"results\.csv: a row has"):
+        results.read(path)
+
+
+def test_rows_of_the_same_run_are_replaced(tmp_path):
+    path, row = tmp_path / "results.csv", {"case": "a", "model": "m", "seed": "0", "frames": "1"}
+    results.append(path, [row, row | {"seed": "1"}], results.COLUMNS)
+    results.append(path, [row | {"frames": "2"}], results.COLUMNS)
+    assert sorted((row["seed"], row["frames"]) for row in results.read(path)) == [("0", "2"), ("1", "1")]
+
+
+@pytest.mark.parametrize("name", ["EANN", "REANN", "EquiREANN", "EquiREANN-plus"])
+def test_models_are_built_and_follow_the_case(name):
+    recipe = models.models()[name]
+    model = recipe.build(["H", "C"], 4.0, 5)
+    assert model.num_iterations == (0 if name == "EANN" else 5)
+    assert model.cutoff == 4.0
+    assert recipe.training.learning_rate > 0
+
+
+def test_the_three_of_the_paper_have_equal_sizes():
+    made = {name: recipe.build(["H", "C"], 4.0) for name, recipe in models.models().items()}
+    assert len({made[name].config["num_density"] for name in ("EANN", "REANN", "EquiREANN")}) == 1
+    count = [sum(p.numel() for p in made[name].parameters()) for name in ("REANN", "EquiREANN")]
+    assert count[0] == count[1] > 1000
+
+
+def test_plans_come_from_the_configurations(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "CONFIGS", tmp_path)
+    assert models.from_config("mine", models.PLUS, models.Training()).plan == models.PLUS
+    for name in ("EANN", "REANN", "EquiREANN", "EquiREANN-plus"):
+        assert models.models()[name].build(["H", "C"], 4.0).elements == [1, 6]
+    (tmp_path / "mine.yaml").write_text(
+        "model:\n  model: {class_path: EANN, init_args: {elements: [H], cutoff: 9.0, num_radial: 5}}\n"
+        "  optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.3, betas: [0.8, 0.9]}}\n  warmup_steps: 7\n"
+        "trainer:\n  gradient_clip_val: 2.0\n"
+        "  callbacks: [{class_path: ExponentialMovingAverage, init_args: {decay: 0.5}}]\n"
+    )
+    recipe = models.from_config("mine", models.PLUS, models.Training())
+    assert recipe.plan == {"class_path": "EANN", "init_args": {"num_radial": 5}}
+    assert recipe.training == models.Training(0.3, (0.8, 0.9), 7, 0.5, 2.0)
+
+
+def test_an_impossible_plan_says_so():
+    with pytest.raises(ValueError, match="does not fit"):
+        models.built({"class_path": "EANN", "init_args": {"elements": ["H"], "no_such": 1}})
+
+
+def test_the_mark_changes_with_model_and_settings():
+    model = models.models()["EANN"].build(["H"], 4.0)
+    other = models.models()["EANN"].build(["H"], 4.5)
+    marks = {models.fingerprint(model), models.fingerprint(model, 1), models.fingerprint(other)}
+    assert len(marks) == 3
+    assert models.fingerprint(model) in marks
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 60, 97, 100, 600])
+def test_the_last_epoch_is_validated(epochs):
+    assert epochs % train.interval(epochs) == 0
+    assert train.interval(epochs) <= max(1, epochs / train.VALIDATIONS)
+
+
+def test_thinned_frames_keep_their_information(suite):
+    frames = suite.cases["springs"].tests["test"].load(suite.folder / "data", 3.0)
+    few = frames.thinned(4)
+    assert few.info("turn") == [0.0, 2.0, 4.0]
+    assert few.thinned(2).info("turn") == [0.0, 4.0]
+    assert frames.thinned(6) is frames
+    with pytest.raises(ValueError, match="6 frames, but 2 graphs"):
+        Frames(frames.part, frames.graphs[:2], "", frames.file).info("turn")
+
+
+def test_a_stand_in_split_is_used_only_where_needed(suite):
+    data = suite.folder / "data"
+    assert "train" in Part("Springs", "springs", "train", otherwise=("test", ":2")).load(data, 3.0).source
+    other = Part("Springs", "springs", "far", otherwise=("test", ":2")).load(data, 3.0)
+    assert (other.source, len(other.graphs)) == ("test.xyz@:2", 2)
+
+
+def test_sheets(tmp_path, capsys):
+    rows = [{"x": "1.0", "seed": "0"}, {"x": "2.0", "seed": "1"}, {"x": "", "seed": "2"}]
+    assert over_seeds(rows, "x") == "1.5 ± 0.71"
+    assert over_seeds(rows[2:], "x") == "-"
+    publish([Sheet("Title", ("a", "b"), [("1", "2")], "note")], tmp_path / "r.md", "All")
+    assert (tmp_path / "r.md").read_text() == "# All\n\n## Title\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nnote\n"
+    assert "Title" in capsys.readouterr().out
+
+
+def test_runs_are_listed_once_for_all_seeds(suite):
+    assert go(suite, "--epochs", "1", "--seed", "0", "1") == 0
+    sheet = run_sheet(results.read(suite.table("results", False)))
+    assert [(row[1], row[2], row[9]) for row in sheet.rows] == [("EANN", "0", "0, 1"), ("REANN", "3", "0, 1")]
+    assert run.cpu() in sheet.note

@@ -1,0 +1,171 @@
+"""Coupling of orbitals: coefficients, symmetry, variance."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from equireann_pyg.nn import SphericalHarmonics
+from equireann_pyg.nn.coupling import Coupling, SelfCoupling, clebsch_gordan, coupling_paths
+from equireann_pyg.ops import plain_path
+from equireann_pyg.testing import assert_close, random_orthogonal, representation
+
+PATHS = coupling_paths(3, 4)
+SPECIES = torch.tensor([2, 0, 0, 2, 1, 0])
+
+
+def block(matrix: Tensor, degree: int) -> Tensor:
+    rows = slice(degree**2, (degree + 1) ** 2)
+    return matrix[rows, rows]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_coefficients_against_e3nn(path: tuple[int, int, int]) -> None:
+    """e3nn's axes (x, y, z) are (y, z, x) here, a rotation, which leaves the coefficients as they are."""
+    o3 = pytest.importorskip("e3nn.o3")
+    expected = o3.wigner_3j(*path, dtype=torch.float64) * math.sqrt(2 * path[2] + 1)
+    actual = clebsch_gordan(*path)
+    sign = (actual * expected).sum().sign()
+    assert_close(actual, sign * expected, 1e-11, f"coefficients of {path}")
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_coefficients_commute_with_rotations(path: tuple[int, int, int], reflect: bool) -> None:
+    matrix = representation(SphericalHarmonics(4), random_orthogonal(reflect=reflect)).double()
+    first, second, third = (block(matrix, degree) for degree in path)
+    coefficients = clebsch_gordan(*path)
+    before = torch.einsum("ia,jb,ijc->abc", first, second, coefficients)
+    assert_close(before, torch.einsum("abk,ck->abc", coefficients, third), 1e-11, f"coefficients of {path}")
+
+
+def test_coefficients_of_vectors() -> None:
+    """Of l = 1, (y, z, x): the scalar product; and products of harmonics of one vector are harmonics of it."""
+    assert_close(clebsch_gordan(1, 1, 0)[..., 0], torch.eye(3, dtype=torch.float64) / math.sqrt(3), 1e-13, "scalar")
+    vec = torch.randn(7, 3, dtype=torch.float64)
+    harmonics = SphericalHarmonics(4).double()(vec, vec.norm(dim=-1))
+    first, second, third = (harmonics[:, degree**2 : (degree + 1) ** 2] for degree in (2, 2, 4))
+    product = torch.einsum("ia,ib,abc->ic", first, second, clebsch_gordan(2, 2, 4))
+    ratio = float((product * third).sum() / third.square().sum())
+    assert ratio > 0.1
+    assert_close(product, ratio * third, 1e-12, "harmonics")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_every_component_has_unit_variance(path: tuple[int, int, int]) -> None:
+    coefficients = clebsch_gordan(*path)
+    overlap = torch.einsum("abc,abd->cd", coefficients, coefficients)
+    assert_close(overlap, torch.eye(2 * path[2] + 1, dtype=torch.float64), 1e-12, f"overlap of {path}")
+
+
+@pytest.mark.parametrize("path", [(1, 1, 1), (1, 1, 3), (2, 0, 0), (-1, 1, 0)])
+def test_impossible_paths_are_refused(path: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="even sum"):
+        clebsch_gordan(*path)
+
+
+def test_paths() -> None:
+    assert coupling_paths(1, 1) == [(0, 0, 0), (1, 1, 0), (0, 1, 1), (1, 0, 1)]
+    assert coupling_paths(1, 2, symmetric=True) == [(0, 0, 0), (1, 1, 0), (0, 1, 1), (1, 1, 2)]
+    ordered = coupling_paths(3, 3)
+    assert set(coupling_paths(3, 3, symmetric=True)) == {(*sorted(path[:2]), path[2]) for path in ordered}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_against_dense_coefficients(plain: bool, double: torch.dtype) -> None:
+    layer, a, b = Coupling(2, 5, 3, max_degree_out=3), torch.randn(6, 9, 5), torch.randn(6, 9, 5)
+    expected = torch.zeros(6, 16, 5)
+    for p, path in enumerate(layer.paths):
+        first, second, third = (slice(degree**2, (degree + 1) ** 2) for degree in path)
+        product = torch.einsum("abc,ian,ibn->icn", clebsch_gordan(*path), a[:, first], b[:, second])
+        expected[:, third] += layer.weight[SPECIES, p].unsqueeze(1) * product
+    if plain:
+        with plain_path():
+            actual = layer(a, b, SPECIES)
+    else:
+        actual = layer(a, b, SPECIES)
+    assert_close(actual, expected, 1e-12, "product")
+
+
+def test_self_coupling_is_coupling_with_itself(double: torch.dtype) -> None:
+    alone, both, x = SelfCoupling(2, 4), Coupling(2, 4), torch.randn(6, 9, 4)
+    with torch.no_grad():
+        for p, (l1, l2, l3) in enumerate(both.paths):
+            path = (min(l1, l2), max(l1, l2), l3)
+            both.weight[:, p] = alone.weight[:, alone.paths.index(path)] * (1 if l1 == l2 else 0.5)
+    assert_close(alone(x), both(x, x), 1e-12, "product")
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+@pytest.mark.parametrize("kind", [Coupling, SelfCoupling])
+def test_equivariance(kind: type[Coupling] | type[SelfCoupling], reflect: bool, dtype: torch.dtype) -> None:
+    layer = kind(3, 4, 3, max_degree_out=2)
+    matrix = representation(SphericalHarmonics(3), random_orthogonal(reflect=reflect)).to(dtype)
+    orbitals = [torch.randn(6, 16, 4) for _ in range(2 if kind is Coupling else 1)]
+    turned = [torch.einsum("ab,ibn->ian", matrix, x) for x in orbitals]
+    expected = torch.einsum("ab,ibn->ian", matrix[:9, :9], layer(*orbitals, SPECIES))
+    assert not torch.allclose(expected, layer(*orbitals, SPECIES), atol=0.1)
+    assert_close(layer(*turned, SPECIES), expected, 2e-5 if dtype == torch.float32 else 1e-12, "product")
+
+
+def test_inversion(double: torch.dtype) -> None:
+    layer, x = SelfCoupling(2, 4), torch.randn(6, 9, 4)
+    parity = torch.tensor([1.0, -1, -1, -1, 1, 1, 1, 1, 1]).unsqueeze(1)
+    assert_close(layer(parity * x), parity * layer(x), 1e-13, "product")
+
+
+def test_permutation(double: torch.dtype) -> None:
+    layer, x, order = SelfCoupling(2, 4, 3), torch.randn(6, 9, 4), torch.tensor([3, 0, 5, 4, 1, 2])
+    assert_close(layer(x[order], SPECIES[order]), layer(x, SPECIES)[order], 1e-14, "product")
+
+
+@pytest.mark.parametrize("max_degree_out", [0, 2, 4])
+@pytest.mark.parametrize("kind", [Coupling, SelfCoupling])
+def test_variance_at_the_start(kind: type[Coupling] | type[SelfCoupling], max_degree_out: int) -> None:
+    layer = kind(2, 4000, max_degree_out=max_degree_out)
+    orbitals = [torch.randn(20, 9, 4000) for _ in range(2 if kind is Coupling else 1)]
+    variance = layer(*orbitals).var(dim=0).mean(dim=-1)  # -> [lm]
+    assert variance.tolist() == pytest.approx([1.0] * (max_degree_out + 1) ** 2, rel=0.2)
+
+
+def test_no_atoms() -> None:
+    assert SelfCoupling(2, 4, max_degree_out=1)(torch.zeros(0, 9, 4)).shape == (0, 4, 4)
+    with plain_path():
+        assert Coupling(2, 4)(torch.zeros(0, 9, 4), torch.zeros(0, 9, 4)).shape == (0, 9, 4)
+
+
+def test_coefficients_stay_exact() -> None:
+    layer = Coupling(2, 4)
+    exact = layer.values.clone()
+    assert torch.equal(layer.half().double().values, exact)
+    assert layer.weight.dtype == torch.float64
+
+
+def test_transforms_of_torch_func_take_the_plain_path(double: torch.dtype) -> None:
+    layer, x, along = SelfCoupling(2, 4), torch.randn(6, 9, 4), torch.randn(6, 9, 4)
+    _, slope = torch.func.jvp(layer, (x,), (along,))
+    step = 1e-4
+    assert_close(slope, (layer(x + step * along) - layer(x - step * along)) / (2 * step), 1e-8, "slope")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled(double: torch.dtype) -> None:
+    layer, x = SelfCoupling(2, 4, 3), torch.randn(6, 9, 4)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    assert_close(compiled(x, SPECIES), layer(x, SPECIES), 1e-13, "product")
+
+
+def test_grammar() -> None:
+    layer = SelfCoupling(2, 4, num_species=3)
+    assert repr(layer) == "SelfCoupling(max_degree=2, num_channels=4, num_species=3, max_degree_out=2)"
+    assert list(layer.state_dict()) == ["weight"]
+    before = layer.weight.clone()
+    layer.reset_parameters()
+    assert not torch.equal(before, layer.weight)
+    with pytest.raises(ValueError, match=r"SelfCoupling: .* need species"):
+        layer(torch.zeros(2, 9, 4))
+    with pytest.raises(ValueError, match="max_degree_out <= 4"):
+        SelfCoupling(2, 4, max_degree_out=5)
