@@ -19,7 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch_geometric.data import Data
 
-from equireann_pyg.elements import check_known as check_known
+from equireann_pyg.elements import check_known
 from equireann_pyg.potential import Potential
 from equireann_pyg.properties import GraphTensors
 
@@ -110,7 +110,16 @@ def trace(potential: Potential, tensors: Sequence[Any], forces: bool, stress: bo
         None if tensor is None else _symbolic(mode, tensor, name)
         for name, tensor in zip(DYNAMIC, tensors, strict=False)  # an exported graph takes the first six only
     ]
-    return make_fx(evaluate, tracing_mode="symbolic")(state, *example)
+    return _without_detach(make_fx(evaluate, tracing_mode="symbolic")(state, *example))
+
+
+def _without_detach(graph: GraphModule) -> GraphModule:
+    """Undo what tracing does to results that a derivative uses again, such as those of exp: they would be constants."""
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
 
 
 class _Evaluation(torch.nn.Module):

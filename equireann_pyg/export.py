@@ -18,7 +18,8 @@ from torch.export import Dim
 from torch_geometric.data import Data
 
 from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.compilation import State, check_known, state_of, trace
+from equireann_pyg.compilation import State, state_of, trace
+from equireann_pyg.elements import check_known
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.potential import Potential, check_cutoff, has_volume
 

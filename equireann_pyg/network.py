@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from equireann_pyg.elements import SYMBOLS, atomic_numbers, describe
+from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
 from equireann_pyg.nn import (
     Angular,
     CartesianMoments,
@@ -161,9 +161,7 @@ class OrbitalNetwork(torch.nn.Module):
         """
         species = self._species[z]  # type: ignore[index]
         if not tracing() and species.numel() and int(species.min()) < 0:
-            unknown = describe(set(z[species < 0].tolist()))
-            known = describe(self.elements)
-            raise ValueError(f"unknown element {unknown}: this model was made for {known}; add it to `elements`")
+            check_known(z, self.elements)
         return species
 
     def basis(self, edge_vec: Tensor, species_j: Tensor, species_i: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -131,7 +131,7 @@ RECIPE = ("recipe", "init_args")
         (with_(*RECIPE, "elements", value=["Qq"]), "unknown element 'Qq'"),
         (
             with_(*RECIPE, "num_density", value=9),
-            "the weights do not fit the model .*size mismatch for model.densities",
+            "the weights do not fit the model .*size mismatch for model.descriptors",
         ),
         (with_("state_dict", "model.other", value=torch.ones(1)), "do not fit .*Unexpected key.*model.other"),
         (lambda state: state["state_dict"].pop("scale"), "do not fit the model .*Missing key.*scale"),

@@ -16,7 +16,7 @@ from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.cli import main
 from equireann_pyg.compilation import CompiledPotential
 from equireann_pyg.export import export_potential, load_exported
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import extension, plain_path
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 from tests.copper import write_frames
 
@@ -28,12 +28,14 @@ CONF = Path(__file__).parent / "conf" / "tiny.yaml"
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
 
 
-def potential(dtype: torch.dtype = torch.float64, cutoff: float = 3.0) -> Potential:
-    """A small potential for H and Cu with random parameters."""
-    model = EquiREANN(["H", "Cu"], cutoff, num_radial=4, num_density=8, num_iterations=1, hidden_channels=[8])
+def potential(
+    dtype: torch.dtype = torch.float64, cutoff: float = 3.0, elements: tuple[str, ...] = ("H", "Cu")
+) -> Potential:
+    """A small potential with random parameters."""
+    model = EquiREANN(elements, cutoff, num_radial=4, num_density=8, num_iterations=1, hidden_channels=[8])
     randomize(model)
     made = Potential(model.to(dtype))
-    made.set_references({"H": -1.0, "Cu": -2.0}, scale=0.5)
+    made.set_references({name: {"H": -1.0, "Cu": -2.0}[name] for name in elements}, scale=0.5)
     return made.eval()
 
 
@@ -63,8 +65,8 @@ def test_compiled_inference(dtype: torch.dtype) -> None:
         assert not any(value.requires_grad for value in output.values())
 
 
-def test_compiled_training_has_the_gradients_of_the_force_loss() -> None:
-    made = potential().train()
+def assert_same_gradients(made: Potential, batches: list[Data]) -> None:
+    """Compare the gradients of a force loss with those of plain, eager torch."""
     compiled = CompiledPotential(made)
 
     def gradients(evaluate: CompiledPotential | Potential, batch: Data) -> list[torch.Tensor]:
@@ -73,12 +75,23 @@ def test_compiled_training_has_the_gradients_of_the_force_loss() -> None:
         (output["energy"].square().sum() + output["forces"].square().sum()).backward()
         return [parameter.grad.clone() for parameter in made.parameters()]
 
-    for batch in batches():
+    for batch in batches:
         actual = gradients(compiled, batch)
         with plain_path():
             expected = gradients(made, batch)
         for mine, theirs in zip(actual, expected, strict=True):
             assert_close(mine, theirs, 1e-9, "gradient", smallest=1e-8)
+
+
+def test_compiled_training_has_the_gradients_of_the_force_loss() -> None:
+    assert_same_gradients(potential().train(), batches())
+
+
+def test_compiled_training_without_kernels_has_the_gradients_of_the_force_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extension, "_plain", True)  # as on a GPU
+    graphs = [random_crystal([29], 3.0, size, seed=size) for size in (2, 3, 4)]
+    made = potential(elements=("Cu",)).train()
+    assert_same_gradients(made, [Batch.from_data_list(graphs[:2]), Batch.from_data_list(graphs)])
 
 
 def test_new_weights_are_seen_at_once() -> None:

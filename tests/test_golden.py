@@ -9,17 +9,23 @@ import torch
 from torch import Tensor
 
 from equireann_pyg import REANN, EquiREANN, Potential
-from equireann_pyg.nn import CartesianMoments, CosineCutoff, ElementStandardize, SphericalHarmonics
+from equireann_pyg.nn import CartesianMoments, CosineCutoff, ElementStandardize, Equivariant, SphericalHarmonics
 from equireann_pyg.testing import assert_close, make_graph, random_cluster, randomize
 
 POSITIONS = [[0.0, 0.0, 0.0], [1.1, 0.2, -0.1], [-0.3, 1.4, 0.5], [0.6, -0.8, 1.9]]
 
 
-class LastOrbitalOnly(EquiREANN):
-    """Variant of the recursion in which a neighbour passes on its last orbital as it is."""
+class LastOrbital(Equivariant):
+    """A neighbour passes on its last orbital as it is."""
 
-    def message(self, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor) -> Tensor:
-        return orbital
+    def forward(self, features: Tensor, coefficient: Tensor, orbital: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        return super().forward(features, coefficient, orbital, *rest)[0], orbital
+
+
+class LastOrbitalOnly(EquiREANN):
+    """Variant of the recursion with that rule."""
+
+    rule = LastOrbital
 
 
 class SineUpdate(torch.nn.Module):
@@ -87,10 +93,11 @@ def golden_model(kind: type[EquiREANN], unit: bool) -> EquiREANN:
         model.radial.centre.copy_(torch.tensor([[0.5, 1.5]], dtype=torch.float64))
         model.radial.set_exponents(torch.tensor([[0.7, 0.4]], dtype=torch.float64))
         degree, n, k = torch.meshgrid(*(torch.arange(size).double() for size in (3, 2, 3)), indexing="ij")
-        for t, density in enumerate(model.densities):
-            density.weight.copy_(0.25 * ((t + 1) + 0.1 * degree - 0.2 * n + 0.3 * k))
-    model.updates = torch.nn.ModuleList([SineUpdate(), SineUpdate()])
-    model.readout = SumReadout()
+        for t, descriptor in enumerate(model.descriptors):
+            descriptor.density.weight.copy_(0.25 * ((t + 1) + 0.1 * degree - 0.2 * n + 0.3 * k))
+    for rule in model.rules:
+        rule.update = SineUpdate()
+    model.readout.network = SumReadout()
     model.scalings = torch.nn.ModuleList(ElementStandardize(1, 3) for _ in range(3))  # the identity
     return model
 
@@ -119,7 +126,7 @@ def test_golden_values_before_the_first_iteration() -> None:
 
 
 def edge_form(model: EquiREANN, z: Tensor, edge_index: Tensor, edge_vec: Tensor, equivariant: bool) -> list[Tensor]:
-    """Densities of all iterations by the published edge form, in loops and with all 3^l Cartesian components.
+    """Standardised densities of all iterations by the published edge form, in loops and with all 3^l Cartesian components.
 
     phi_ij^{t+1} = phi_ij^t + f(r_ij) psi_j^t, psi_i^t = sum_j c_j^t phi_ij^t.
     """
@@ -137,16 +144,17 @@ def edge_form(model: EquiREANN, z: Tensor, edge_index: Tensor, edge_vec: Tensor,
         phi.append(f * torch.outer(torch.cat(components), radial))
         filters.append(f)
     degree_of = [degree for degree in range(model.angular.max_degree + 1) for _ in range(3**degree)]
-    coefficient, densities = model.coefficient[species], []
+    coefficient, features = model.coefficient[species], []
     for t in range(model.num_iterations + 1):
         psi = [torch.zeros_like(phi[0]) for _ in range(num_nodes)]
         for (j, i), orbital in zip(edge_index.T.tolist(), phi, strict=True):
             psi[i] = psi[i] + coefficient[j] * orbital
-        weight = model.densities[0 if model.share_contraction else t].weight
-        densities.append(torch.stack([torch.einsum("an,ank->ak", p, weight[degree_of]).square().sum(0) for p in psi]))
+        weight = model.descriptors[0 if model.share_contraction else t].density.weight
+        densities = torch.stack([torch.einsum("an,ank->ak", p, weight[degree_of]).square().sum(0) for p in psi])
+        features.append(model.scalings[t](densities, species))
         if t == model.num_iterations:
-            return densities
-        coefficient = coefficient + model.updates[t](model.scalings[t](densities[-1], species), species)
+            return features
+        coefficient = coefficient + model.rules[t].update(features[-1], species)
         if equivariant:
             phi = [phi[e] + filters[e] * psi[j] for e, j in enumerate(edge_index[0].tolist())]
     raise AssertionError
@@ -164,8 +172,8 @@ def test_node_form_is_the_edge_form(kind: type[EquiREANN], unit: bool, share: bo
     assert bool((edge_vec.norm(dim=1) > 3.0).any())
     model.fit_statistics(data.z, data.edge_index, edge_vec)
     expected = edge_form(model, data.z, data.edge_index, edge_vec, kind is EquiREANN)
-    for t, (_, density) in enumerate(model.iterate(data.z, data.edge_index, edge_vec)):
-        assert_close(density, expected[t], 1e-11, f"density of iteration {t}")
+    for t, (_, features) in enumerate(model.iterate(data.z, data.edge_index, edge_vec)):
+        assert_close(features, expected[t], 1e-10, f"features of iteration {t}")
 
 
 def test_spherical_and_cartesian_densities_of_second_degree(double: torch.dtype) -> None:

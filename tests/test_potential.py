@@ -140,7 +140,7 @@ def test_supercell(num_atoms: int, length: float, make_potential: MakePotential,
 @pytest.mark.parametrize("pbc", [[True, True, False], [True, False, False]])
 def test_mixed_periodic_directions(pbc: list[bool], make_potential: MakePotential, double: torch.dtype) -> None:
     """A slab and a wire: only the edges along periodic directions exist; forces are exact."""
-    potential, crystal = make_potential(), random_crystal([1, 6], 3.0, 3)
+    potential, crystal = make_potential(), random_crystal([1, 6], 3.0, 4)
     data = make_graph(crystal.z, crystal.pos, 3.0, crystal.cell[0], torch.tensor(pbc))
     assert 0 < data.edge_index.size(1) < crystal.edge_index.size(1)
     assert not bool(data.edge_shift[:, ~torch.tensor(pbc)].any())

@@ -75,7 +75,7 @@ def test_import_direction(path: Path) -> None:
     others = {name.split(".")[0] for name in imported} - {"equireann_pyg", "__future__"}
     if module == "nn":
         assert own <= {"ops"}
-        assert others <= {"torch", "torch_geometric"} | set(sys.stdlib_module_names)
+        assert others <= {"torch", "torch_geometric", "e3nn"} | set(sys.stdlib_module_names)
     if module == "potential":
         assert "models" not in own
     assert "lightning" not in others or module in LIGHTNING
@@ -84,7 +84,9 @@ def test_import_direction(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["equireann_pyg", "equireann_pyg.nn", "equireann_pyg.testing"])
 def test_import_is_light(name: str) -> None:
-    code = f"import sys, {name}; print(*sorted({{'lightning', 'ase', 'matplotlib', 'scipy'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {name}; print(*sorted({{'lightning', 'ase', 'matplotlib', 'scipy', 'e3nn'}} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
 

@@ -84,7 +84,8 @@ def test_errors_are_those_of_the_whole_set(graphs):
     assert result["forces_rmse"] == pytest.approx(1e3 * forces**0.5, rel=1e-6)
 
 
-def test_preparation_centres_and_scales(graphs):
+def test_preparation_centres_and_scales(graphs, monkeypatch):
+    monkeypatch.setattr("equireann_pyg.network.RATTLE", 0.0)
     potential = Potential(small())
     prepare_potential(potential, graphs)
     energies = torch.cat([potential.eval()(graph)["energy"] for graph in graphs])
@@ -94,9 +95,10 @@ def test_preparation_centres_and_scales(graphs):
     assert float(potential.scale) == pytest.approx(float(forces.square().mean().sqrt()), rel=1e-12)
     species = torch.zeros(sum(graph.z.numel() for graph in graphs), dtype=torch.long)
     batch = Batch.from_data_list(graphs)
-    states = potential.model.iterate(batch.z, batch.edge_index, edge_vectors(batch).float())
-    for scaling, (_, density) in zip(potential.model.scalings, states, strict=True):
-        scaled = ElementStandardize.forward(scaling, density, species)
+    model = potential.model
+    states = model.iterate(batch.z, batch.edge_index, edge_vectors(batch).float())
+    for scaling, descriptor, (orbital, _) in zip(model.scalings, model.descriptors, states, strict=True):
+        scaled = ElementStandardize.forward(scaling, descriptor(orbital, species), species)
         assert float(scaled.detach().std(0, correction=0).max()) == pytest.approx(1.0, rel=1e-3)
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 from ase import Atoms
 from ase.io import iread
 
-from equireann_pyg.graph import LabelKeys, label_places
+from equireann_pyg.graph import LABELS, LabelKeys, label_places
 
 PICKLES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".ckpt"}
 OPENERS: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
@@ -104,6 +104,10 @@ def _check_xyz(text: io.StringIO) -> None:
     text.seek(0)
 
 
+EXPECTED = ("energy", "forces", "stress")
+"""Labels that most files have: a similar name is likely one of them misspelt."""
+
+
 def check_keys(file: str, frames: Sequence[Atoms], keys: LabelKeys) -> list[str]:
     """Compare the names of the labels with what the frames have.
 
@@ -115,14 +119,14 @@ def check_keys(file: str, frames: Sequence[Atoms], keys: LabelKeys) -> list[str]
     """
     found = {name for atoms in frames for place in label_places(atoms).values() for name in place}
     notes = []
-    for name in ("energy", "forces", "stress"):
+    for name in LABELS:
         key = getattr(keys, name)
         if key in found:
             continue
         if key != getattr(LabelKeys(), name):
             raise ValueError(f"{file}: no frame has {name} under the key '{key}'; {keys_found(frames[0])}")
         similar = sorted(other for other in found if name[:5] in other.lower() and other != "free_energy")
-        if similar:
+        if similar and name in EXPECTED:
             notes.append(f"{file}: no frame has '{key}', but there is {similar}: to train on it, set keys.{name}")
     return notes
 

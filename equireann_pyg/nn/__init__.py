@@ -22,8 +22,10 @@ from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, OrbitalScale, SoftLimit
 from equireann_pyg.nn.message import Coupled, Equivariant, Filtered, Invariant, Local, MessageRule
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
+from equireann_pyg.nn.moments import MomentContractions
 from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
 from equireann_pyg.nn.radial import ElementGaussians, GaussianRadial, PairGaussians
+from equireann_pyg.nn.readout import ScalarReadout, TensorReadout, VectorReadout
 from equireann_pyg.nn.scaling import ElementStandardize, SoftStandardize
 
 __all__ = [
@@ -52,17 +54,21 @@ __all__ = [
     "Layout",
     "Local",
     "MessageRule",
+    "MomentContractions",
     "OrbitalConv",
     "OrbitalDensity",
     "OrbitalScale",
     "PairGaussians",
     "PolynomialCutoff",
     "PowerSpectrum",
+    "ScalarReadout",
     "SelfCoupling",
     "Shared",
     "SoftLimit",
     "SoftStandardize",
     "SphericalHarmonics",
+    "TensorReadout",
+    "VectorReadout",
     "cartesian_moments",
     "clebsch_gordan",
     "cosine_cutoff",

@@ -2,13 +2,13 @@ r"""Products of orbitals of the same atom that are orbitals again: Clebsch-Gorda
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn.angular import solid_harmonics
 from equireann_pyg.ops import coupled, kernels_for
 
 Path = tuple[int, int, int]
@@ -20,8 +20,8 @@ def clebsch_gordan(l1: int, l2: int, l3: int) -> Tensor:
     .. math:: C_{m_1 m_2 m_3} \propto \int Y_{l_1 m_1} Y_{l_2 m_2} Y_{l_3 m_3}\, d\Omega > 0,\quad
         \sum_{m_1 m_2} C_{m_1 m_2 m_3} C_{m_1 m_2 m_3'} = \delta_{m_3 m_3'}
 
-    They are the Wigner 3j symbols of the real harmonics times :math:`\sqrt{2l_3+1}`: independent inputs of unit
-    variance give components of unit variance.
+    They are the Wigner 3j symbols of the real harmonics, from e3nn, times :math:`\sqrt{2l_3+1}`: independent inputs of unit
+    variance give components of unit variance. The harmonics of e3nn have another polar axis, which changes no coefficient.
 
     Args:
         l1: degree of the first factor.
@@ -36,21 +36,16 @@ def clebsch_gordan(l1: int, l2: int, l3: int) -> Tensor:
     """
     if min(l1, l2) < 0 or not abs(l1 - l2) <= l3 <= l1 + l2 or (l1 + l2 + l3) % 2:
         raise ValueError(f"clebsch_gordan: expected |l1 - l2| <= l3 <= l1 + l2 with an even sum, got {(l1, l2, l3)}")
-    block = _integrals(l1, l2)[..., l3**2 : (l3 + 1) ** 2]
-    return block * ((2 * l3 + 1) ** 0.5 / block.norm())
+    return _coefficients(l1, l2, l3).clone()
 
 
 @cache
-def _integrals(l1: int, l2: int) -> Tensor:
-    """Expansion of products of two harmonics in harmonics up to l1 + l2: ``[2 l1 + 1, 2 l2 + 1, (l1 + l2 + 1)^2]``."""
-    highest = l1 + l2
-    points = torch.randn(4 * (highest + 1) ** 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    values = solid_harmonics(points / points.norm(dim=-1, keepdim=True), highest)
-    first, second = (values[:, degree**2 : (degree + 1) ** 2] for degree in (l1, l2))
-    products = first.unsqueeze(2) * second.unsqueeze(1)  # -> [points, 2 l1 + 1, 2 l2 + 1]
-    solution = torch.linalg.lstsq(values, products.flatten(1)).solution
-    solution = torch.where(solution.abs() > 1e-9, solution, torch.zeros_like(solution))
-    return solution.T.reshape(2 * l1 + 1, 2 * l2 + 1, -1)
+def _coefficients(l1: int, l2: int, l3: int) -> Tensor:
+    with warnings.catch_warnings():  # e3nn calls what newer versions of torch deprecate
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from e3nn import o3  # here, since it takes seconds and only products of orbitals need it
+    block = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * (2 * l3 + 1) ** 0.5
+    return torch.where(block.abs() > 1e-12, block, torch.zeros_like(block))
 
 
 def coupling_paths(max_degree_in: int, max_degree_out: int, symmetric: bool = False) -> list[Path]:

@@ -36,7 +36,9 @@ class Layout:
             ValueError: with ``name``, the class that asks.
         """
         if self.cartesian:
-            raise ValueError(f"{name} needs spherical harmonics, got Cartesian moments: use angular=SphericalHarmonics()")
+            raise ValueError(
+                f"{name} needs spherical harmonics, got Cartesian moments: use angular=SphericalHarmonics()"
+            )
 
 
 def degree_of(components: tuple[int, ...]) -> Tensor:

@@ -11,6 +11,9 @@ from equireann_pyg.ops import coupled, element_linear, kernels_for
 LIMIT = 5.0
 """Root mean square, per component, at which the size of an orbital levels off."""
 
+FLOOR = 0.1
+"""Smallest scale of a channel relative to the root mean square of its degree."""
+
 
 class DegreeLinear(torch.nn.Module):
     r"""Channel mixing, :math:`\phi_{lm,k} = n^{-1/2} \sum_n W_{l,nk}\, \psi_{lm,n}`; equivariant, since m is untouched.
@@ -43,7 +46,7 @@ class DegreeLinear(torch.nn.Module):
         weight = self.weight * self.weight.size(1) ** -0.5
         if kernels_for(orbital, weight):
             degree = self._degree.repeat(orbital.size(0))  # type: ignore[operator]
-            return element_linear(orbital.flatten(0, 1), degree, weight).view(*orbital.shape[:2], -1)
+            return element_linear(orbital.flatten(0, 1), degree, weight).unflatten(0, orbital.shape[:2])
         parts = orbital.split(self.components, dim=1)
         return torch.cat([part @ matrix for part, matrix in zip(parts, weight, strict=True)], dim=1)
 
@@ -113,10 +116,14 @@ class OrbitalScale(torch.nn.Module):
 
     @torch.no_grad()
     def fit(self, orbital: Tensor) -> None:
-        """Take the root mean square of every degree and channel; what is always zero keeps its scale."""
+        """Take the root mean square of every degree and channel, at least a tenth of that of its degree.
+
+        A channel that no neighbour has reached yet may do so as its radial function moves, and must not explode then.
+        """
         for row, part in zip(self.scale, orbital.split(self.components, dim=1), strict=True):
-            size = part.double().square().mean((0, 1)).sqrt().to(row)
-            row.copy_(torch.where(size > 1e-12, size, torch.ones_like(size)))
+            size = part.double().square().mean((0, 1)).sqrt()  # -> [n]
+            size = size.clamp(min=float(FLOOR * size.square().mean().sqrt()))
+            row.copy_(torch.where(size > 1e-12, size, torch.ones_like(size)).to(row))
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Scale."""

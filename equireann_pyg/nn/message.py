@@ -99,7 +99,11 @@ class Invariant(MessageRule):
         self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
     ) -> tuple[Tensor, ...]:
         """New coefficients."""
-        return (coefficient + self.update(features, species),)
+        return (coefficient + self.change(features, species),)
+
+    def change(self, features: Tensor, species: Tensor) -> Tensor:
+        """What is added to the coefficients, ``[N, n]``."""
+        return self.update(features, species)
 
 
 class Equivariant(Invariant):
@@ -124,7 +128,7 @@ class Filtered(Equivariant):
     r"""The equivariant rule with learned filters: of the distance on the edge, of degree and channel at the atom.
 
     .. math:: M_{j,lm,n} = c_{j,n}\, \Gamma_{ln} \sum_{s \le t} \psi_{j,lm,n}^s, \qquad
-        f_n(r) = f(r) + \sum_{n'} R_{n'}(r)\, V_{n'n}
+        f_n(r) = f(r) + n^{-1/2} \sum_{n'} R_{n'}(r)\, V_{n'n}
 
     It starts as the paper's rule: :math:`\Gamma = 1`, V = 0. Arguments and shapes as for :class:`MessageRule`.
     """
@@ -199,6 +203,11 @@ class Coupled(Equivariant):
         """Draw new parameters; the filter is the envelope."""
         super().reset_parameters()
         torch.nn.init.zeros_(self.radial_filter)
+
+    def change(self, features: Tensor, species: Tensor) -> Tensor:
+        """What is added to the coefficients: at most one, several times their size, so that no outlier makes them run away."""
+        change = super().change(features, species)
+        return change * torch.rsqrt(1 + change.square())
 
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
         """Last orbital, all orbitals and product, mixed."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from equireann_pyg.ops import element_linear, kernels_for
+from equireann_pyg.ops import element_linear, kernels_for, tracing
 
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
@@ -53,6 +53,9 @@ class ElementLinear(torch.nn.Module):
             return element_linear(x, species, weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
         if self.weight.size(0) == 1:
             return self.one(0, x)
+        if tracing():  # sizes must not depend on values
+            masks = torch.nn.functional.one_hot(species, self.weight.size(0)).to(x).unbind(1)  # -> S x [N]
+            return torch.stack([mask.unsqueeze(1) * self.one(s, x) for s, mask in enumerate(masks)]).sum(0)
         order, parts = _by_element(x, species, self.weight.size(0))
         return _in_order([self.one(s, rows) for s, rows in enumerate(parts)], order)
 
@@ -108,7 +111,7 @@ class ElementMLP(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Evaluate every atom with the network of its element."""
-        if self.num_species == 1 or kernels_for(x, self.embed.weight):
+        if self.num_species == 1 or tracing() or kernels_for(x, self.embed.weight):
             return self._layers(x, lambda layer, h: layer(h, species))
         order, parts = _by_element(x, species, self.num_species)
         return _in_order([self._layers(rows, partial(_one, s)) for s, rows in enumerate(parts)], order)

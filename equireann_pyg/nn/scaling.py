@@ -81,19 +81,23 @@ class SoftStandardize(ElementStandardize):
 def calibrate(module: torch.nn.Module, *inputs: Tensor) -> None:
     """Evaluate a module once, and let every part of it that has a method ``fit`` take its statistics on the way.
 
-    Each part sees its input as the parts before it, already fitted, make it.
+    Each part sees its input as the parts before it, already fitted, make it. A part that is evaluated several times, shared by
+    iterations, takes the statistics of the first.
 
     Args:
         module: module to evaluate.
         *inputs: its arguments.
     """
-    hooks = [part.register_forward_pre_hook(_fit) for part in module.modules() if hasattr(part, "fit")]
+    fitted: set[torch.nn.Module] = set()
+
+    def fit(part: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if part not in fitted:  # again would spoil what later parts have taken already
+            part.fit(*inputs)  # type: ignore[operator]
+            fitted.add(part)
+
+    hooks = [part.register_forward_pre_hook(fit) for part in module.modules() if hasattr(part, "fit")]
     try:
         module(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _fit(part: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    part.fit(*inputs)  # type: ignore[operator]

@@ -144,7 +144,7 @@ class Case:
     cutoff: float
     epochs: int
     iterations: int | None = None
-    batch_size: int = 5
+    batch_size: int = 8
     energy_weight: float = 20.0
     stress_weight: float = 10.0
     quick: tuple[int, int] = (5, 40)

@@ -3,13 +3,15 @@
     python -m experiments.non_local.cost [--quick] [--data FOLDER] [--case c9h4-200 gnl] [--threads 1]
 
 Processor time of energy, forces, loss and gradient of a batch of eight frames, without the optimiser; the models take
-turns, and the best of several rounds counts, so that other people's load hardly shows. Writes cost.csv.
+turns, and the best of several rounds counts, so that other people's load hardly shows. "REANN, as large" has the radial
+channels, degrees and iterations of EquiREANN-plus, which are more than the others'. Writes cost.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -20,6 +22,7 @@ from equireann_pyg.cache import user_cache
 from equireann_pyg.preparation import prepare_potential
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case
+from experiments.benchmarks.models import Recipe
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import cpu, parameters
 from experiments.benchmarks.tables import Sheet, distinct
@@ -28,7 +31,7 @@ from experiments.non_local.run import SUITE
 from experiments.speed.timing import interleave, stopwatch
 
 BATCH_SIZE = 8
-REFERENCE = "REANN"
+REFERENCE, LARGE = "REANN", "REANN, as large"
 MEASURED = ("c9h4-200", "gnl", "cumulene", "lode")
 COLUMNS = (
     "case",
@@ -40,10 +43,18 @@ COLUMNS = (
     "edges",
     "ms",
     "ratio",
+    "ratio_large",
     "rounds",
     "threads",
     "cpu",
 )
+
+
+def compared() -> dict[str, Recipe]:
+    """The models of the suite, and REANN with the orbitals of EquiREANN-plus."""
+    plus, plan = SUITE.models["EquiREANN-plus"].plan["init_args"], deepcopy(SUITE.models[REFERENCE].plan)
+    plan["init_args"] |= {name: plus[name] for name in ("angular", "num_radial", "num_iterations")}
+    return {**SUITE.models, LARGE: Recipe(plan)}
 
 
 def step(potential: Potential, batch: Data) -> Callable[[], None]:
@@ -62,7 +73,7 @@ def measure(case: Case, graphs: Sequence[Data], seconds: float) -> list[Row]:
     """Cost of every model on the first frames of a training set."""
     batch = Batch.from_data_list(list(graphs[:BATCH_SIZE]))
     potentials = {}
-    for name, recipe in SUITE.models.items():
+    for name, recipe in compared().items():
         torch.manual_seed(0)
         potentials[name] = Potential(recipe.build(case.elements, case.cutoff, case.iterations))
         prepare_potential(potentials[name], graphs[:BATCH_SIZE])
@@ -77,6 +88,7 @@ def measure(case: Case, graphs: Sequence[Data], seconds: float) -> list[Row]:
         | machine
         | {"model": name, "iterations": str(potential.model.num_iterations), "parameters": str(parameters(potential))}
         | {"ms": f"{1e3 * best[name]:.4g}", "ratio": f"{best[name] / best[REFERENCE]:.3g}"}
+        | {"ratio_large": f"{best[name] / best[LARGE]:.3g}"}
         | {"rounds": str(len(samples[name]))}
         for name, potential in potentials.items()
     ]
@@ -86,9 +98,9 @@ def sheet(rows: Sequence[Row]) -> Sheet:
     """Table of costs."""
     threads = ", ".join(sorted({row["threads"] for row in rows}))
     note = f"Batches of {BATCH_SIZE} frames; best of {rows[0]['rounds']} rounds or so; threads: {threads}; {rows[0]['cpu']}."
-    heading = ("case", "model", "T", "parameters", "atoms", "edges", "CPU ms", f"to {REFERENCE}")
+    heading = ("case", "model", "T", "parameters", "atoms", "edges", "CPU ms", f"to {REFERENCE}", f"to {LARGE}")
     made = Sheet("Cost of a training step", heading, note=note)
-    columns = ("case", "model", "iterations", "parameters", "atoms", "edges", "ms", "ratio")
+    columns = ("case", "model", "iterations", "parameters", "atoms", "edges", "ms", "ratio", "ratio_large")
     made.rows += [list(entries) for entries in distinct(rows, *columns)]
     return made
 

@@ -68,8 +68,8 @@ def sizes_of(model: EquiREANN, data: Data) -> Sizes:
         edges=data.edge_index.size(1),
         components=sum(model.angular.components),
         num_radial=model.radial.num_radial,
-        num_density=model.num_density,
-        hidden=tuple(model.hidden_channels),
+        num_density=model.num_features,
+        hidden=tuple(model.readout.hidden_channels),
         iterations=model.num_iterations,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn import SphericalHarmonics
+from equireann_pyg.nn import SphericalHarmonics, solid_harmonics
 from equireann_pyg.nn.coupling import Coupling, SelfCoupling, clebsch_gordan, coupling_paths
 from equireann_pyg.ops import plain_path
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
@@ -22,14 +25,44 @@ def block(matrix: Tensor, degree: int) -> Tensor:
     return matrix[rows, rows]
 
 
+@pytest.fixture(scope="module")
+def sphere() -> tuple[Tensor, Tensor]:
+    """Points and weights that integrate the harmonics up to l = 10 exactly: Gauss in z, even spacing around it."""
+    z, weight = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(8))
+    phi = 2 * math.pi / 12 * torch.arange(12, dtype=torch.float64)
+    rho = (1 - z.square()).sqrt().unsqueeze(1)
+    points = torch.stack([rho * phi.cos(), rho * phi.sin(), z.unsqueeze(1).expand(-1, 12)], dim=-1)
+    return points.flatten(0, 1), (weight.unsqueeze(1) * 2 * math.pi / 12).expand(-1, 12).flatten()
+
+
 @pytest.mark.parametrize("path", PATHS, ids=str)
-def test_coefficients_against_e3nn(path: tuple[int, int, int]) -> None:
-    """e3nn's axes (x, y, z) are (y, z, x) here, a rotation, which leaves the coefficients as they are."""
-    o3 = pytest.importorskip("e3nn.o3")
-    expected = o3.wigner_3j(*path, dtype=torch.float64) * math.sqrt(2 * path[2] + 1)
-    actual = clebsch_gordan(*path)
-    sign = (actual * expected).sum().sign()
-    assert_close(actual, sign * expected, 1e-11, f"coefficients of {path}")
+def test_coefficients_are_the_integral_over_three_harmonics(
+    path: tuple[int, int, int], sphere: tuple[Tensor, Tensor]
+) -> None:
+    """Of the harmonics of this package, with their sign, although e3nn's axes (x, y, z) are (y, z, x) here."""
+    points, weight = sphere
+    harmonics = solid_harmonics(points, 4)
+    assert_close(torch.einsum("p,pa,pb->ab", weight, harmonics, harmonics), torch.eye(25).double(), 1e-13, "overlap")
+    first, second, third = (harmonics[:, degree**2 : (degree + 1) ** 2] for degree in path)
+    integral = torch.einsum("p,pa,pb,pc->abc", weight, first, second, third)
+    expected = integral * math.sqrt(2 * path[2] + 1) / integral.norm()
+    assert_close(clebsch_gordan(*path), expected, 1e-12, f"coefficients of {path}")
+
+
+def test_coefficients_are_nobody_elses() -> None:
+    """The caller may change them."""
+    before = clebsch_gordan(1, 1, 2)
+    clebsch_gordan(1, 1, 2).zero_()
+    assert torch.equal(clebsch_gordan(1, 1, 2), before)
+
+
+def test_e3nn_is_imported_late_and_without_warnings() -> None:
+    code = (
+        "import warnings, sys, equireann_pyg.nn; early = 'e3nn' in sys.modules; warnings.simplefilter('error'); "
+        "equireann_pyg.nn.clebsch_gordan(1, 1, 2); print(early, 'e3nn' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]
 
 
 @pytest.mark.parametrize("reflect", [False, True])

@@ -1,14 +1,136 @@
-"""Densities: closed form of one neighbour, loops, invariance."""
+"""Descriptors in general; densities: closed form of one neighbour, loops, invariance."""
 
 from __future__ import annotations
 
+import copy
+from contextlib import nullcontext
+
 import pytest
 import torch
+from torch import Tensor
 
-from equireann_pyg.nn import Angular, CartesianMoments, OrbitalConv, OrbitalDensity, SphericalHarmonics
-from equireann_pyg.testing import assert_close, random_orthogonal, representation
+from equireann_pyg.nn import (
+    ACEProducts,
+    Angular,
+    CartesianMoments,
+    Density,
+    Descriptor,
+    Layout,
+    MomentContractions,
+    OrbitalConv,
+    OrbitalDensity,
+    PowerSpectrum,
+    Shared,
+    SphericalHarmonics,
+)
+from equireann_pyg.ops import plain_path
+from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 
 ANGULAR = [SphericalHarmonics(3), CartesianMoments(2, unit=False)]
+DESCRIPTORS: dict[str, tuple[Descriptor, Angular]] = {
+    "density": (Density(6), SphericalHarmonics(2)),
+    "density of moments": (Density(6), CartesianMoments(2)),
+    "power spectrum": (PowerSpectrum(3), SphericalHarmonics(2)),
+    "products": (ACEProducts(3), SphericalHarmonics(2)),
+    "contractions": (MomentContractions(2), CartesianMoments(2)),
+}
+MORE = DESCRIPTORS | {
+    "power spectrum of moments": (PowerSpectrum(3), CartesianMoments(3, unit=False)),
+    "products of three": (ACEProducts(3, order=3), SphericalHarmonics(3)),
+    "contractions of third degree": (MomentContractions(2), CartesianMoments(3, unit=False)),
+}
+SPECIES = torch.tensor([0, 1, 1, 0, 1, 0])
+
+
+def layout_of(angular: Angular) -> Layout:
+    """Orbitals of four radial channels and two elements."""
+    return Layout(tuple(angular.components), 4, 2, isinstance(angular, CartesianMoments))
+
+
+def built(plan: Descriptor, angular: Angular) -> Descriptor:
+    """A built copy."""
+    return plan.copies(layout_of(angular), 1)[0]
+
+
+@pytest.fixture(params=MORE)
+def case(request: pytest.FixtureRequest) -> tuple[Descriptor, Angular]:
+    """Every descriptor, with an angular part."""
+    return MORE[request.param]
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+def test_every_descriptor_is_invariant(case: tuple[Descriptor, Angular], reflect: bool, dtype: torch.dtype) -> None:
+    plan, angular = case
+    descriptor, orbital = built(plan, angular), torch.randn(6, sum(angular.components), 4)
+    matrix = representation(angular, random_orthogonal(reflect=reflect)).to(dtype)
+    turned = matrix @ orbital
+    assert not torch.allclose(turned, orbital, atol=0.1)
+    expected = descriptor(orbital, SPECIES)
+    assert expected.shape == (6, descriptor.num_features)
+    for column, value in zip(descriptor(turned, SPECIES).T, expected.T, strict=True):
+        assert_close(column, value, 2e-4 if dtype == torch.float32 else 1e-11, "feature", smallest=1e-3)
+
+
+def test_every_descriptor_is_exact_after_a_change_of_type(case: tuple[Descriptor, Angular]) -> None:
+    plan, angular = case
+    descriptor, orbital = built(plan, angular).double(), torch.randn(6, sum(angular.components), 4).double()
+    turned = representation(angular, random_orthogonal()) @ orbital
+    assert_close(descriptor(turned, SPECIES), descriptor(orbital, SPECIES), 1e-11, "features")
+
+
+def test_gradients_of_every_descriptor_on_both_paths(case: tuple[Descriptor, Angular], double: torch.dtype) -> None:
+    plan, angular = case
+    descriptor, orbital = built(plan, angular), torch.randn(2, sum(angular.components), 4, requires_grad=True)
+    names = [name for name, _ in descriptor.named_parameters()]
+
+    def function(orbital: Tensor, *values: Tensor) -> Tensor:
+        parameters = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(descriptor, parameters, (orbital, SPECIES[:2]))
+
+    arguments, expected = (orbital, *descriptor.parameters()), descriptor(orbital, SPECIES[:2])
+    for plain in (False, True):
+        with plain_path() if plain else nullcontext():
+            assert_close(function(*arguments), expected, 1e-12, "features")
+            assert torch.autograd.gradcheck(function, arguments, fast_mode=True)
+            assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
+
+
+def test_every_parameter_of_every_descriptor_counts(case: tuple[Descriptor, Angular]) -> None:
+    plan, angular = case
+    assert not list(plan.parameters())
+    descriptor = built(plan, angular)
+    randomize(descriptor)
+    descriptor(torch.randn(6, sum(angular.components), 4), SPECIES).square().sum().backward()
+    for name, parameter in descriptor.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.flatten(1).any(1).all()), name
+
+
+def test_every_descriptor_is_reset_and_rebuilt(case: tuple[Descriptor, Angular]) -> None:
+    plan, angular = case
+    descriptor, twin = built(plan, angular), built(type(plan)(**plan.config), angular)
+    before = copy.deepcopy(descriptor.state_dict())
+    descriptor.reset_parameters()
+    assert {key: value.shape for key, value in twin.state_dict().items()} == {k: v.shape for k, v in before.items()}
+    for name, parameter in descriptor.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+    assert descriptor(torch.zeros(0, sum(angular.components), 4), SPECIES[:0]).shape == (0, descriptor.num_features)
+
+
+def test_copies_are_apart_unless_shared() -> None:
+    layout = layout_of(SphericalHarmonics(2))
+    first, second = PowerSpectrum(3).copies(layout, 2)
+    assert not torch.equal(first.mix.weight, second.mix.weight)
+    shared = Shared(PowerSpectrum(3)).copies(layout, 3)
+    assert len(shared) == 3
+    assert shared[0] is shared[1] is shared[2]
+
+
+def test_a_descriptor_must_say_what_it_does() -> None:
+    with pytest.raises(TypeError, match=r"Descriptor must define build\(layout\)"):
+        built(Descriptor(), SphericalHarmonics(2))
+    with pytest.raises(TypeError, match=r"Descriptor must define forward\(orbital, species\)"):
+        Descriptor()(torch.zeros(1, 9, 4), SPECIES[:1])
 
 
 def test_one_neighbour_in_closed_form(dtype: torch.dtype) -> None:

@@ -18,7 +18,7 @@ def one_atom(mlp: ElementMLP, x: torch.Tensor, s: int) -> torch.Tensor:
     """The formula of the class for one atom of element ``s``."""
 
     def linear(layer: ElementLinear, value: torch.Tensor) -> torch.Tensor:
-        return value @ layer.weight[s] + layer.bias[s, 0]
+        return value @ layer.weight[s] / layer.weight.size(1) ** 0.5 + layer.bias[s, 0]
 
     h = g = linear(mlp.embed, x)
     for layer in mlp.block:
@@ -49,6 +49,7 @@ def test_start_keeps_the_variance() -> None:
     x, species = torch.randn(4000, 64), torch.zeros(4000, dtype=torch.long)
     linear = ElementLinear(1, 64, 64)
     assert float(linear(x, species).detach().var()) == pytest.approx(1.0, abs=0.1)
+    assert float(linear.weight.detach().var()) == pytest.approx(1.0, abs=0.1)  # one learning rate suits every width
     mlp = ElementMLP(1, 64, [64, 64, 64], 1)
     inner = mlp.block[0](silu(x), species)
     assert float(inner.detach().square().mean()) == pytest.approx(1.0, abs=0.15)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from equireann_pyg.nn import ElementStandardize, SoftStandardize
+from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.testing import assert_close
 
 SPECIES = torch.tensor([0, 2] * 50)
@@ -66,3 +67,33 @@ def test_soft_features_are_bent_only_far_out(dtype: torch.dtype) -> None:
         (10 * torch.asinh(x.squeeze(1)[2:].double().abs() / 10)).tolist(), rel=1e-5
     )
     assert float(y.abs().max()) < 500
+
+
+class Chain(torch.nn.Module):
+    """Two standardisations, the first of them evaluated twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = ElementStandardize(3, 4), ElementStandardize(3, 4)
+
+    def forward(self, x: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        return self.first(100 * self.second(self.first(x, species) ** 2, species), species)
+
+
+def test_calibration_fits_every_part_once_to_what_reaches_it(double: torch.dtype) -> None:
+    x, chain = features(), Chain()
+    calibrate(chain, x, SPECIES)
+    expected = ElementStandardize(3, 4)
+    expected.fit(x, SPECIES)
+    assert_close(chain.first.scale, expected.scale, 1e-12, "scale of the first part")
+    y = chain.second(chain.first(x, SPECIES) ** 2, SPECIES)
+    assert_close(y[SPECIES == 0].square().mean(0), torch.ones(4), 1e-12, "variance behind the second part")
+
+
+def test_calibration_leaves_no_hooks() -> None:
+    chain = Chain()
+    with pytest.raises(IndexError):
+        calibrate(chain, features(), SPECIES + 7)
+    before = chain.first.scale.clone()
+    chain(5 * features(), SPECIES)
+    assert torch.equal(chain.first.scale, before)

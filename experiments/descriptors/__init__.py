@@ -1,0 +1,1 @@
+"""A descriptor from somewhere else."""

@@ -1,0 +1,164 @@
+"""Message rules: their formulae, equivariance, and filters that end with the envelope."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor
+
+from equireann_pyg.nn import (
+    Angular,
+    CartesianMoments,
+    Coupled,
+    Equivariant,
+    Filtered,
+    Invariant,
+    Local,
+    MessageRule,
+    SphericalHarmonics,
+)
+from equireann_pyg.ops import plain_path
+from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
+from tests.nn.test_descriptor import SPECIES, layout_of
+
+HARMONICS = SphericalHarmonics(2)
+RULES: dict[str, MessageRule] = {
+    "invariant": Invariant([6]),
+    "equivariant": Equivariant([6]),
+    "filtered": Filtered([6]),
+    "coupled": Coupled([6], num_channels=3),
+}
+
+
+@pytest.fixture(params=RULES)
+def plan(request: pytest.FixtureRequest) -> MessageRule:
+    """Every rule that has iterations."""
+    return RULES[request.param]
+
+
+def built(plan: MessageRule, angular: Angular = HARMONICS) -> MessageRule:
+    """A built copy with random parameters and scales, for six features."""
+    rule = plan.copies(layout_of(angular), 6, 1)[0]
+    randomize(rule)
+    for name, buffer in rule.named_buffers():
+        if name.endswith("scale.scale"):
+            buffer.uniform_(0.5, 2.0)
+    return rule
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Features, coefficients, orbitals, their sum and elements."""
+    return torch.randn(6, 6), torch.randn(6, 4), torch.randn(6, 9, 4), torch.randn(6, 9, 4), SPECIES
+
+
+def test_published_rules(double: torch.dtype) -> None:
+    for plan in (RULES["invariant"], RULES["equivariant"]):
+        rule, given = built(plan), inputs()
+        features, coefficient, _, orbital_sum, species = given
+        new, *message = rule(*given)
+        assert_close(new, coefficient + rule.update(features, species), 1e-13, "coefficient")
+        assert not torch.allclose(new, coefficient, atol=0.05)
+        if message:
+            assert_close(message[0], new.unsqueeze(1) * orbital_sum, 1e-13, "message")
+        assert len(message) == isinstance(rule, Equivariant)
+        envelope = torch.rand(5)
+        assert torch.equal(rule.filter(torch.rand(5, 4), envelope)[0], envelope)
+
+
+def test_filtered_rule(double: torch.dtype) -> None:
+    rule, given = built(RULES["filtered"]), inputs()
+    new, message = rule(*given)
+    for m, degree in enumerate([0, 1, 1, 1, 2, 2, 2, 2, 2]):
+        assert_close(message[:, m], new * rule.gain[degree] * given[3][:, m], 1e-13, "message")
+    radial, envelope = torch.rand(5, 4), torch.rand(5)
+    expected = envelope.unsqueeze(1) + radial @ rule.radial_filter / 2
+    assert_close(rule.filter(radial, envelope)[0], expected, 1e-13, "filter")
+
+
+def test_coupled_rule(double: torch.dtype) -> None:
+    rule, given = built(RULES["coupled"]), inputs()
+    last = rule.scale(given[2])
+    product = rule.product_scale(rule.coupling(rule.narrow(last), SPECIES))
+    weight = rule.mix.weight / 11**0.5  # -> [L + 1, 4 + 4 + 3, 4]
+    degree = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2])
+    parts = zip((last, rule.sum_scale(given[3]), product), weight.split([4, 4, 3], dim=1), strict=True)
+    mixed = sum(torch.einsum("imn,mnk->imk", part, matrix[degree]) for part, matrix in parts)
+    size = torch.stack([part.square().mean(1) for part in mixed.split([1, 3, 5], dim=1)], dim=1)[:, degree]
+    new, message = rule(*given)
+    assert_close(message, new.unsqueeze(1) * mixed / (1 + size / 25).sqrt(), 1e-12, "message")
+
+
+def test_new_filtered_rules_are_the_published_one(double: torch.dtype) -> None:
+    rule, given = Filtered([6]), inputs()
+    rule.build(layout_of(HARMONICS), 6)
+    assert torch.equal(rule(*given)[1], given[1].unsqueeze(1) * given[3])  # the network starts at zero
+    coupled = Coupled([6])
+    coupled.build(layout_of(HARMONICS), 6)
+    for new in (rule, coupled):
+        envelope = torch.rand(5)
+        assert torch.equal(new.filter(torch.rand(5, 4), envelope)[0], envelope.unsqueeze(1).expand(-1, 4))
+
+
+def test_every_filter_ends_with_the_envelope(plan: MessageRule) -> None:
+    (weight,) = built(plan).filter(torch.zeros(5, 4), torch.zeros(5))
+    assert not bool(weight.any())
+
+
+@pytest.mark.parametrize("reflect", [False, True])
+def test_every_message_turns_with_the_orbitals(plan: MessageRule, reflect: bool, dtype: torch.dtype) -> None:
+    rule, (features, coefficient, orbital, orbital_sum, species) = built(plan), inputs()
+    matrix = representation(HARMONICS, random_orthogonal(reflect=reflect)).to(dtype)
+    expected = rule(features, coefficient, orbital, orbital_sum, species)
+    actual = rule(features, coefficient, matrix @ orbital, matrix @ orbital_sum, species)
+    tolerance = 2e-5 if dtype == torch.float32 else 1e-12
+    assert_close(actual[0], expected[0], tolerance, "coefficient")
+    for message, before in zip(actual[1:], expected[1:], strict=True):
+        assert not torch.allclose(matrix @ before, before, atol=0.1)
+        assert_close(message, matrix @ before, tolerance, "message")
+
+
+def test_gradients_of_every_rule_on_both_paths(plan: MessageRule, double: torch.dtype) -> None:
+    rule, (*given, _) = built(plan), inputs()
+    names = [name for name, _ in rule.named_parameters() if name != "radial_filter"]
+    tensors = [value[:2].clone().requires_grad_() for value in given]
+    used = (
+        tensors if isinstance(rule, Coupled) else [*tensors[:2], given[2][:2], tensors[3]]
+    )  # others take the sum only
+    used = used if isinstance(rule, Equivariant) else [*tensors[:2], given[2][:2], given[3][:2]]
+
+    def function(*values: Tensor) -> tuple[Tensor, ...]:
+        parameters = dict(zip(names, values[4:], strict=True))
+        return torch.func.functional_call(rule, parameters, (*values[:4], SPECIES[:2]))
+
+    arguments = (*used, *(rule.get_parameter(name) for name in names))
+    for plain in (False, True):
+        with plain_path() if plain else nullcontext():
+            assert torch.autograd.gradcheck(function, arguments, fast_mode=True)
+            assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
+
+
+def test_every_rule_is_reset_and_rebuilt(plan: MessageRule) -> None:
+    rule, twin = built(plan), type(plan)(**plan.config)
+    assert not list(plan.parameters())
+    twin.build(layout_of(HARMONICS), 6)
+    before = copy.deepcopy(rule.state_dict())
+    assert {key: value.shape for key, value in twin.state_dict().items()} == {k: v.shape for k, v in before.items()}
+    rule.reset_parameters()
+    for name, parameter in rule.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_local_has_no_iterations() -> None:
+    assert Local().copies(layout_of(HARMONICS), 6, 0) == []
+    with pytest.raises(ValueError, match="nothing travels, so expected num_iterations=0, got 2"):
+        Local().copies(layout_of(HARMONICS), 6, 2)
+
+
+def test_coupling_needs_harmonics() -> None:
+    with pytest.raises(ValueError, match="Coupled needs spherical harmonics"):
+        Coupled().build(layout_of(CartesianMoments(2)), 6)
+    with pytest.raises(TypeError, match="MessageRule must define forward"):
+        MessageRule()(*inputs())
