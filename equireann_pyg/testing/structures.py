@@ -11,7 +11,7 @@ from equireann_pyg.nn import Angular
 
 
 @torch.no_grad()
-def randomize(module: torch.nn.Module, seed: int = 0, amplitude: float = 1.0) -> None:
+def randomize(module: torch.nn.Module, seed: int = 0, amplitude: float = 0.6) -> None:
     """Add noise to every parameter, so that nothing is zero, one or equal by construction; the same for every dtype."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():

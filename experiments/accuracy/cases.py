@@ -47,7 +47,7 @@ CASES = {
                 **{f"dihedral-{beta}": BPA(f"test_dih_beta{beta}", optional=True) for beta in (120, 150, 180)},
             },
             cutoff=5.0,
-            epochs=700,
+            epochs=450,
             energy_weight=27.0,
             quick=(4, 60),
         ),

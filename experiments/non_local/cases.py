@@ -44,7 +44,7 @@ def c9h4(frames: int, epochs: int) -> Case:
 CASES = {
     case.name: case
     for case in (
-        c9h4(200, 300),
+        c9h4(200, 150),
         c9h4(600, 100),
         Case(
             "gnl",
@@ -59,7 +59,7 @@ CASES = {
             },
             cutoff=4.0,
             iterations=4,
-            epochs=500,
+            epochs=150,
             energy_weight=14.0,
             quick=(10, 60),
             remark="trained on C3 to C10, C13 and C14 (15 bonds from H to H: 5 hops of 3); longer ones extrapolate",
