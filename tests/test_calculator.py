@@ -191,7 +191,7 @@ def test_dynamics_conserve_energy(name: str, tmp_path, record_property: Callable
         run.set_momenta(momenta)
         run.calc = EquiREANNCalculator(tmp_path / "potential.pt")
         total, kinetic, edges = simulate(run, timestep / refinement, 120 * refinement)
-        assert np.std(kinetic) > 0.05 * np.mean(kinetic)  # energy does flow
+        assert np.std(kinetic) > 1e-2  # eV: energy does flow
         assert edges > 3 or name == "water"  # pairs cross the cutoff
         drift = float(np.polyfit(np.linspace(0, 1, len(total)), total, 1)[0])  # eV over the run
         record_property(f"drift of {name} in eV, time step {timestep / refinement} fs", drift)

@@ -118,7 +118,7 @@ def test_no_results_no_report(folder, capsys):
     assert "no results yet" in capsys.readouterr().err
 
 
-def test_costs_are_relative_to_reann(monkeypatch):
+def test_costs_are_relative_to_reann():
     graphs = AtomsDataset(f"{datasets.cumulene('train')}@:8", 3.0).graphs
     rows = cost.measure(CASES["cumulene"], graphs, seconds=0.01)
     by_model = {row["model"]: row for row in rows}
