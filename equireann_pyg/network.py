@@ -74,6 +74,7 @@ class OrbitalNetwork(torch.nn.Module):
         num_radial: number of radial channels n.
         num_iterations: number of message-passing iterations T; the receptive field is (T + 1) cutoffs.
         pair_radial: radial functions for each pair of elements (default) or for the neighbour's element.
+        radial_envelope: envelope of the radial functions, where it differs from that of the messages; default: the same.
 
     Shapes:
         - z: ``[N]`` atomic numbers
@@ -98,6 +99,7 @@ class OrbitalNetwork(torch.nn.Module):
         num_radial: int = 8,
         num_iterations: int = 3,
         pair_radial: bool = True,
+        radial_envelope: Envelope | None = None,
     ) -> None:
         super().__init__()
         if not cutoff > 0:
@@ -114,6 +116,7 @@ class OrbitalNetwork(torch.nn.Module):
         }
         self.angular = SphericalHarmonics() if angular is None else angular
         self.envelope = PolynomialCutoff() if envelope is None else envelope
+        self.radial_envelope = self.envelope if radial_envelope is None else radial_envelope
         self._build(num_radial, pair_radial)
         self.reset_parameters()
 
@@ -142,6 +145,7 @@ class OrbitalNetwork(torch.nn.Module):
             **self.plans,
             "angular": self.angular,
             "envelope": self.envelope,
+            "radial_envelope": None if self.radial_envelope is self.envelope else self.radial_envelope,
             "num_radial": self.layout.num_radial,
             "num_iterations": self.num_iterations,
             "pair_radial": isinstance(self.radial, PairGaussians),
@@ -168,7 +172,8 @@ class OrbitalNetwork(torch.nn.Module):
         """Radial functions with their envelope ``[E, n]``, angular part ``[E, lm]`` and envelope ``[E]`` of every edge."""
         r = edge_vec.norm(dim=-1)  # -> [E]
         envelope = self.envelope(r, self.cutoff)  # -> [E]
-        radial = self.radial(r, species_j, species_i, envelope)  # -> [E, n]
+        same = self.radial_envelope is self.envelope
+        radial = self.radial(r, species_j, species_i, envelope if same else self.radial_envelope(r, self.cutoff))
         return radial, self.angular(edge_vec, r), envelope
 
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -235,22 +235,17 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def sizes(model: OrbitalNetwork, data: Data) -> Iterator[tuple[str, float]]:
-    """Mean square of every scaled or mixed orbital, per degree, and of every feature, as they come up."""
+    """Mean square of every mixed or limited orbital and product, over all degrees, and of every feature, as they come up."""
     found: list[tuple[str, float]] = []
 
     def watch(name: str) -> Any:
-        def hook(part: torch.nn.Module, _: Any, output: Tensor) -> None:
-            components = getattr(getattr(part, "square", part), "components", [1])
-            pieces = output.split(list(components), dim=1) if output.dim() == 3 else [output]
-            found.extend((f"{name} l={degree}", float(piece.square().mean())) for degree, piece in enumerate(pieces))
+        return lambda part, given, output: found.append((name, float(output.square().mean())))
 
-        return hook
-
-    kinds = ("OrbitalScale", "DegreeLinear", "SoftLimit", "SoftStandardize")
+    kinds = ("ScaledLinear", "ScaledSelfCoupling", "DegreeLinear", "SoftLimit", "SoftStandardize")
     hooks = [
         part.register_forward_hook(watch(name)) for name, part in model.named_modules() if type(part).__name__ in kinds
     ]
-    with torch.no_grad():
+    with torch.no_grad(), plain_path():  # which calls every part
         model(*inputs(data, model))
     for hook in hooks:
         hook.remove()
@@ -269,9 +264,9 @@ def test_unit_variance_at_the_start(descriptor: str, rule: str) -> None:
     assert sum(name.startswith("scalings") for name, _ in seen) == len(model.scalings)
     assert any(name.startswith("rules") for name, _ in seen) == (rule == "coupled")
     assert any(name.startswith("descriptors") for name, _ in seen) == (not descriptor.startswith("density"))
+    assert any(name.startswith("descriptors.0.coupling") for name, _ in seen) == (descriptor == "products")
     for name, size in seen:
-        # small only where a few channels are far larger than the others, whose scale is then their tenth
-        assert (0.25 if name.startswith("scalings") else 0.05) < size < 4.0, f"{name}: mean square {size:.2f}"
+        assert 0.25 < size < 4.0, f"{name}: mean square {size:.2f}"
 
 
 def _channels(plan: torch.nn.Module, count: int) -> dict[str, int]:

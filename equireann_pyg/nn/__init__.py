@@ -8,9 +8,10 @@ from equireann_pyg.nn.angular import (
     solid_harmonics,
 )
 from equireann_pyg.nn.conv import OrbitalConv
-from equireann_pyg.nn.coupling import Coupling, SelfCoupling, clebsch_gordan
+from equireann_pyg.nn.coupling import Coupling, ScaledSelfCoupling, SelfCoupling, clebsch_gordan
 from equireann_pyg.nn.cutoff import (
     CosineCutoff,
+    DecayingCutoff,
     Envelope,
     PolynomialCutoff,
     cosine_cutoff,
@@ -19,7 +20,7 @@ from equireann_pyg.nn.cutoff import (
 from equireann_pyg.nn.descriptor import Density, Descriptor, OrbitalDensity, Shared
 from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, OrbitalScale, SoftLimit
+from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit
 from equireann_pyg.nn.message import Coupled, Equivariant, Filtered, Invariant, Local, MessageRule
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
 from equireann_pyg.nn.moments import MomentContractions
@@ -36,6 +37,7 @@ __all__ = [
     "CosineCutoff",
     "Coupled",
     "Coupling",
+    "DecayingCutoff",
     "DegreeDot",
     "DegreeLinear",
     "Density",
@@ -57,11 +59,12 @@ __all__ = [
     "MomentContractions",
     "OrbitalConv",
     "OrbitalDensity",
-    "OrbitalScale",
     "PairGaussians",
     "PolynomialCutoff",
     "PowerSpectrum",
     "ScalarReadout",
+    "ScaledLinear",
+    "ScaledSelfCoupling",
     "SelfCoupling",
     "Shared",
     "SoftLimit",

@@ -9,7 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops import coupled, kernels_for
+from equireann_pyg.nn.linear import degree_scale
+from equireann_pyg.ops import coupled, kernels_for, self_coupled
 
 Path = tuple[int, int, int]
 
@@ -126,14 +127,21 @@ class _Product(torch.nn.Module):
         with torch.no_grad():
             self.weight.normal_().mul_(std.unsqueeze(-1))
 
+    def weights(self) -> Tensor:
+        """What the paths are multiplied by, ``[S, P, n]``."""
+        return self.weight
+
     def _multiply(self, a: Tensor, b: Tensor, species: Tensor | None) -> Tensor:
-        if species is None and self.weight.size(0) > 1:
-            raise ValueError(f"{type(self).__name__}: weights of {self.weight.size(0)} elements need species [N]")
+        weight = self.weights()
+        if species is None and weight.size(0) > 1:
+            raise ValueError(f"{type(self).__name__}: weights of {weight.size(0)} elements need species [N]")
         size = (self.max_degree_out + 1) ** 2
-        if kernels_for(a, b, self.weight):
-            return coupled(a, b, self.weight, species, self.entries, self.values, size)
+        if kernels_for(a, b, weight):
+            if self._symmetric:
+                return self_coupled(a, weight, species, self.entries, self.values, size)
+            return coupled(a, b, weight, species, self.entries, self.values, size)
         of_a, of_b, of_product, path = self.entries.long().unbind(1)
-        weight = self.weight if species is None or self.weight.size(0) == 1 else self.weight.index_select(0, species)
+        weight = weight if species is None or weight.size(0) == 1 else weight.index_select(0, species)
         terms = a.index_select(1, of_a) * b.index_select(1, of_b) * weight.index_select(1, path)  # -> [N, E, n]
         place = of_product == torch.arange(size, device=a.device).unsqueeze(1)  # -> [size, E]
         return (place * self.values).to(terms.dtype) @ terms
@@ -206,3 +214,38 @@ class SelfCoupling(_Product):
     def forward(self, orbital: Tensor, species: Tensor | None = None) -> Tensor:
         """Sum over the paths."""
         return self._multiply(orbital, orbital, species)
+
+
+class ScaledSelfCoupling(SelfCoupling):
+    """Product of an orbital with itself, brought to unit variance as by :class:`ScaledLinear`.
+
+    The scale of every degree is one until :meth:`fit`: a buffer, part of a checkpoint, not trained. Arguments and shapes as
+    for :class:`SelfCoupling`.
+    """
+
+    scale: Tensor
+    _degree: Tensor
+
+    def __init__(
+        self, max_degree: int, num_channels: int, num_species: int = 1, max_degree_out: int | None = None
+    ) -> None:
+        super().__init__(max_degree, num_channels, num_species, max_degree_out)
+        self.register_buffer("scale", torch.ones(self.max_degree_out + 1))
+        self.register_buffer("_degree", torch.tensor([l3 for _, _, l3 in self.paths]), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Normal weights that keep the variance of normal orbitals; no scale."""
+        super().reset_parameters()
+        if hasattr(self, "scale"):
+            self.scale.fill_(1.0)
+
+    @torch.no_grad()
+    def fit(self, orbital: Tensor, species: Tensor | None = None) -> None:
+        """Take the scale from the products of a training set's orbitals."""
+        self.scale.fill_(1.0)
+        components = tuple(2 * degree + 1 for degree in range(self.max_degree_out + 1))
+        self.scale.copy_(degree_scale(self.forward(orbital, species), components))
+
+    def weights(self) -> Tensor:
+        """Weights over the scale of the degree that their path leads to, ``[S, P, n]``."""
+        return self.weight / self.scale.index_select(0, self._degree).unsqueeze(-1)

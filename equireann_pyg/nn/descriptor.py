@@ -22,7 +22,7 @@ class Descriptor(torch.nn.Module):
     r"""Base class of descriptors, :math:`B_i = D(\psi_i; z_i)`, invariant under rotation and reflection of :math:`\psi_i`.
 
     What a user makes is a plan that holds settings only; a network copies it for each iteration and builds the copies.
-    Statistics of a training set belong in parts with a method ``fit``, such as :class:`~equireann_pyg.nn.OrbitalScale`.
+    Statistics of a training set belong in parts with a method ``fit``, such as :class:`~equireann_pyg.nn.ScaledLinear`.
 
     Shapes:
         - input: orbital ``[N, lm, n]``, species ``[N]`` element index

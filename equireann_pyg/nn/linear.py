@@ -11,9 +11,6 @@ from equireann_pyg.ops import coupled, element_linear, kernels_for
 LIMIT = 5.0
 """Root mean square, per component, at which the size of an orbital levels off."""
 
-FLOOR = 0.1
-"""Smallest scale of a channel relative to the root mean square of its degree."""
-
 
 class DegreeLinear(torch.nn.Module):
     r"""Channel mixing, :math:`\phi_{lm,k} = n^{-1/2} \sum_n W_{l,nk}\, \psi_{lm,n}`; equivariant, since m is untouched.
@@ -41,9 +38,13 @@ class DegreeLinear(torch.nn.Module):
         """Unit normal weights, which keep the variance."""
         torch.nn.init.normal_(self.weight)
 
+    def matrices(self) -> Tensor:
+        """What the channels of each degree are multiplied by, ``[L + 1, n, k]``."""
+        return self.weight * self.weight.size(1) ** -0.5
+
     def forward(self, orbital: Tensor) -> Tensor:
         """Mix the channels."""
-        weight = self.weight * self.weight.size(1) ** -0.5
+        weight = self.matrices()
         if kernels_for(orbital, weight):
             degree = self._degree.repeat(orbital.size(0))  # type: ignore[operator]
             return element_linear(orbital.flatten(0, 1), degree, weight).unflatten(0, orbital.shape[:2])
@@ -89,48 +90,52 @@ class DegreeDot(torch.nn.Module):
         return f"{list(self.components)}"
 
 
-class OrbitalScale(torch.nn.Module):
-    r"""Orbitals of unit variance: every degree and channel over its root mean square in the training set.
+class ScaledLinear(DegreeLinear):
+    r"""Channel mixing of orbitals brought to unit variance.
 
-    The scale is a buffer, one until :meth:`fit`: part of a checkpoint, not trained.
+    .. math:: \phi_{lm,k} = n^{-1/2} \sum_n W_{l,nk}\, \psi_{lm,n} / \sigma_l
 
-    Args:
-        components: number of angular components of each degree l = 0..L.
-        num_channels: number of channels n.
-
-    Shapes:
-        - input and output: ``[N, lm, n]``
+    The scale :math:`\sigma_l` comes from a training set (:func:`degree_scale`) and is one until :meth:`fit`: a buffer, part
+    of a checkpoint, not trained. Arguments and shapes as for :class:`DegreeLinear`.
     """
 
     scale: Tensor
 
-    def __init__(self, components: tuple[int, ...], num_channels: int) -> None:
-        super().__init__()
-        self.components = tuple(components)
-        self.register_buffer("scale", torch.ones(len(components), num_channels))
-        self.register_buffer("_degree", degree_of(self.components), persistent=False)
+    def __init__(self, components: tuple[int, ...], in_channels: int, out_channels: int) -> None:
+        super().__init__(components, in_channels, out_channels)
+        self.register_buffer("scale", torch.ones(len(components)))
 
     def reset_parameters(self) -> None:
-        """Back to the identity."""
-        self.scale.fill_(1.0)
+        """Unit normal weights; no scale."""
+        super().reset_parameters()
+        if hasattr(self, "scale"):
+            self.scale.fill_(1.0)
 
     @torch.no_grad()
     def fit(self, orbital: Tensor) -> None:
-        """Take the root mean square of every degree and channel, at least a tenth of that of its degree.
+        """Take the scale from the orbitals of a training set."""
+        self.scale.copy_(degree_scale(orbital, self.components))
 
-        A channel that no neighbour has reached yet may do so as its radial function moves, and must not explode then.
-        """
-        for row, part in zip(self.scale, orbital.split(self.components, dim=1), strict=True):
-            size = part.double().square().mean((0, 1)).sqrt()  # -> [n]
-            size = size.clamp(min=float(FLOOR * size.square().mean().sqrt()))
-            row.copy_(torch.where(size > 1e-12, size, torch.ones_like(size)).to(row))
+    def matrices(self) -> Tensor:
+        """See :class:`DegreeLinear`."""
+        return super().matrices() / self.scale.view(-1, 1, 1)
 
-    def forward(self, orbital: Tensor) -> Tensor:
-        """Scale."""
-        return orbital / self.scale.index_select(0, self._degree)  # type: ignore[arg-type]
 
-    def extra_repr(self) -> str:
-        return f"{list(self.components)}, {self.scale.size(1)}"
+def degree_scale(orbital: Tensor, components: tuple[int, ...]) -> Tensor:
+    r"""Scale :math:`\sigma_l \propto l + 1` of every degree that makes the mean square of an orbital one, ``[L + 1]``.
+
+    All channels of a degree share it. A scale for each would make as much of a channel that few atoms reach as of one that
+    every bond fills, and of the sharpest function of the angles as of the smoothest: the model would fit the training set
+    as well and predict others worse. One where the orbital vanishes.
+
+    Args:
+        orbital: ``[N, lm, n]``.
+        components: number of angular components of each degree l = 0..L.
+    """
+    growth = torch.arange(1.0, len(components) + 1, dtype=torch.float64, device=orbital.device)  # -> [L + 1]
+    damped = orbital.double() / growth.repeat_interleave(torch.tensor(components, device=orbital.device)).unsqueeze(-1)
+    size = damped.square().mean().sqrt()
+    return (growth * size if size > 1e-12 else torch.ones_like(growth)).to(orbital)
 
 
 class SoftLimit(torch.nn.Module):

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn.coupling import SelfCoupling
+from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.layout import Layout, degree_of
-from equireann_pyg.nn.linear import DegreeLinear, OrbitalScale, SoftLimit
+from equireann_pyg.nn.linear import DegreeLinear, ScaledLinear, SoftLimit
 from equireann_pyg.nn.mlp import ElementMLP
 
 
@@ -161,9 +161,9 @@ class Coupled(Equivariant):
 
     .. math::
         \phi &= U \psi_j^t, \qquad \Pi = w\, [\phi \times \phi] \\
-        M_{j,lm,n} &= c_{j,n} \bigl( W^1 \psi_j^t + W^2 \textstyle\sum_{s \le t} \psi_j^s + W^3 \Pi \bigr)_{lm,n}
+        M_{j,lm,n} &= c_{j,n} \bigl( V \textstyle\sum_{s \le t} \psi_j^s + W \Pi \bigr)_{lm,n}
 
-    with linear maps U, W of the channels of each degree, and all orbitals scaled to unit variance; the size of the bracket
+    with linear maps U, V, W of the channels of each degree, and all orbitals scaled to unit variance; the size of the bracket
     levels off far out (:class:`~equireann_pyg.nn.SoftLimit`), so that no recursion runs away. The product mixes the
     degrees once for each atom, not for each edge, and so carries angles between neighbours on to the next atom.
     The idea of coupling at the atom is that of NEMP (Zhang et al., Chem. Sci. 2026).
@@ -190,12 +190,10 @@ class Coupled(Equivariant):
         layout.require_harmonics("Coupled")
         super().build(layout, num_features)
         components, n, k = layout.components, layout.num_radial, self.num_channels
-        self.scale = OrbitalScale(components, n)
-        self.sum_scale = OrbitalScale(components, n)
-        self.narrow = DegreeLinear(components, n, k)
-        self.coupling = SelfCoupling(layout.max_degree, k, layout.num_species)
-        self.product_scale = OrbitalScale(components, k)
-        self.mix = DegreeLinear(components, 2 * n + k, n)
+        self.narrow = ScaledLinear(components, n, k)
+        self.coupling = ScaledSelfCoupling(layout.max_degree, k, layout.num_species)
+        self.of_sum = ScaledLinear(components, n, n)
+        self.of_product = DegreeLinear(components, k, n)
         self.limit = SoftLimit(components)
         self.radial_filter = torch.nn.Parameter(torch.zeros(n, n))
 
@@ -210,10 +208,9 @@ class Coupled(Equivariant):
         return change * torch.rsqrt(1 + change.square())
 
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
-        """Last orbital, all orbitals and product, mixed."""
-        last = self.scale(orbital)
-        product = self.product_scale(self.coupling(self.narrow(last), species))  # -> [N, lm, k]
-        return self.limit(self.mix(torch.cat([last, self.sum_scale(orbital_sum), product], dim=2)))
+        """All orbitals and the product of the last one, mixed."""
+        product = self.coupling(self.narrow(orbital), species)  # -> [N, lm, k]
+        return self.limit(self.of_sum(orbital_sum) + self.of_product(product))
 
     def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
         """Envelope and learned part, ``[E, n]``."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.nn.linear import DegreeLinear, OrbitalScale
+from equireann_pyg.nn.linear import ScaledLinear
 
 MAX_DEGREE = 3
 
@@ -55,8 +55,7 @@ class MomentContractions(Descriptor):
                 f"MomentContractions needs moments of l = 0..2, got max_degree={layout.max_degree}: use 2 or 3"
             )
         self.components = layout.components[: MAX_DEGREE + 1]
-        self.scale = OrbitalScale(self.components, layout.num_radial)
-        self.mix = DegreeLinear(self.components, layout.num_radial, self.num_channels)
+        self.mix = ScaledLinear(self.components, layout.num_radial, self.num_channels)
         for degree in range(2, len(self.components)):
             index, count = _all_components(degree)
             self.register_buffer(f"_index{degree}", index, persistent=False)
@@ -66,7 +65,7 @@ class MomentContractions(Descriptor):
     def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
         """All contractions of every channel."""
         used = orbital[:, : sum(self.components)]
-        moments = self.mix(self.scale(used)).split(self.components, dim=1)  # -> (L + 1) x [N, lm, k]
+        moments = self.mix(used).split(self.components, dim=1)  # -> (L + 1) x [N, lm, k]
         m0, m1, m2 = moments[0].squeeze(1), moments[1], self._tensor(2, moments[2])
         m2_m1 = _dot(m2, m1.unsqueeze(1), 2)  # -> [N, 3, k]
         squared = _dot(m2.unsqueeze(3), m2.unsqueeze(1), 2)  # -> [N, 3, 3, k]

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn.coupling import SelfCoupling
+from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, OrbitalScale
+from equireann_pyg.nn.linear import DegreeDot, ScaledLinear
+from equireann_pyg.ops import invariants, kernels_for
 
 MAX_ORDER = 4
 
@@ -37,15 +38,14 @@ class PowerSpectrum(Descriptor):
 
     def build(self, layout: Layout) -> None:
         """See :class:`Descriptor`."""
-        self.scale = OrbitalScale(layout.components, layout.num_radial)
-        self.mix = DegreeLinear(layout.components, layout.num_radial, self.num_channels)
+        self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
         self.dot = DegreeDot(layout.components)
         self.register_buffer("_pairs", torch.triu_indices(self.num_channels, self.num_channels), persistent=False)
         self.num_features = (layout.max_degree + 1) * self.num_channels * (self.num_channels + 1) // 2
 
     def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
         """All pairs of channels of every degree."""
-        mixed = self.mix(self.scale(orbital))  # -> [N, lm, k]
+        mixed = self.mix(orbital)  # -> [N, lm, k]
         first, second = self._pairs  # type: ignore[misc]
         return self.dot(mixed.index_select(2, first), mixed.index_select(2, second))
 
@@ -84,22 +84,30 @@ class ACEProducts(Descriptor):
     def build(self, layout: Layout) -> None:
         """See :class:`Descriptor`."""
         layout.require_harmonics("ACEProducts")
-        self.scale = OrbitalScale(layout.components, layout.num_radial)
-        self.mix = DegreeLinear(layout.components, layout.num_radial, self.num_channels)
+        self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
         self.dot = DegreeDot(layout.components)
         if self.order > 2:
-            self.coupling = SelfCoupling(layout.max_degree, self.num_channels, layout.num_species)
-            self.product_scale = OrbitalScale(layout.components, self.num_channels)
+            self.coupling = ScaledSelfCoupling(layout.max_degree, self.num_channels, layout.num_species)
         self.num_features = self.num_channels * (1 + (layout.max_degree + 1) * (self.order - 1))
+
+    def fit(self, orbital: Tensor, species: Tensor) -> None:
+        """Take the scales of orbitals and products from a training set; the fused kernel never calls the parts."""
+        self.mix.fit(orbital)
+        if self.order > 2:
+            self.coupling.fit(self.mix(orbital), species)
 
     def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
         """Products of every order."""
-        mixed = self.mix(self.scale(orbital))  # -> [N, lm, k]
-        features = [mixed[:, 0]]
-        if self.order > 1:
-            features.append(self.dot(mixed, mixed))
+        mixed = self.mix(orbital)  # -> [N, lm, k]
         if self.order > 2:
-            product = self.product_scale(self.coupling(mixed, species))  # -> [N, lm, k]
-            pairs = [(mixed, product), (product, product)][: self.order - 2]
-            features += [self.dot(a, b) for a, b in pairs]
-        return torch.cat(features, dim=1)
+            return self._invariants(mixed, species)
+        features = [mixed[:, 0], self.dot(mixed, mixed)]
+        return torch.cat(features[: self.order], dim=1)
+
+    def _invariants(self, mixed: Tensor, species: Tensor) -> Tensor:
+        if kernels_for(mixed, self.coupling.weight):
+            table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
+            return invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)
+        product = self.coupling(mixed, species)  # -> [N, lm, k]
+        features = [mixed[:, 0], self.dot(mixed, mixed), self.dot(mixed, product), self.dot(product, product)]
+        return torch.cat(features[: self.order], dim=1)

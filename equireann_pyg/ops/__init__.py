@@ -6,6 +6,7 @@ from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path, t
 from equireann_pyg.ops.networks import element_linear
 from equireann_pyg.ops.nodes import bent, density
 from equireann_pyg.ops.orbitals import edge_order, orbital_sum
+from equireann_pyg.ops.products import invariants, self_coupled
 
 __all__ = [
     "bent",
@@ -14,10 +15,12 @@ __all__ = [
     "edge_order",
     "element_linear",
     "gaussians",
+    "invariants",
     "kernels_for",
     "load_kernels",
     "orbital_sum",
     "plain_path",
     "polynomials",
+    "self_coupled",
     "tracing",
 ]

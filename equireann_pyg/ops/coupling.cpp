@@ -5,121 +5,40 @@
 // over the entries e = (a, b, c, p) with values v_e (s = element of atom i). Both are linear in each argument, so every
 // derivative is again one of them, with other columns of the entries in the roles of a, b and c.
 
-#include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
-#include <algorithm>
-#include <optional>
-#include <vector>
-
-#include "simd.h"
+#include "coupling.h"
 
 namespace {
 
-using at::Tensor;
-using std::int64_t;
-using namespace simd;
+using namespace kernels;
 
 constexpr int64_t CHUNK = 32;  // atoms per task; sums over atoms are made per chunk, so they do not depend on threads
 
-template <typename T>
-struct Term {
-  int32_t a, b;  // offsets of the components
-  T value;
-};
-
-struct Group {  // terms of one component c and one path p
-  int64_t weight, end;
-};
-
 struct Inputs {
-  Tensor a, b, entries, values, species;
+  Tensor a, b, entries, values;
   int64_t atoms, n, paths, num_species;
   at::IntArrayRef roles;
+  std::vector<int64_t> weights;  // offset of the weights of every atom
 
-  Inputs(const Tensor& a_, const Tensor& b_, const std::optional<Tensor>& species_, const Tensor& entries_,
+  Inputs(const Tensor& a_, const Tensor& b_, const std::optional<Tensor>& species, const Tensor& entries_,
          const Tensor& values_, at::IntArrayRef roles_, int64_t num_species_, int64_t num_paths)
       : a(a_.contiguous()), b(b_.contiguous()), entries(entries_.contiguous()), values(values_.contiguous()),
         paths(num_paths), num_species(num_species_), roles(roles_) {
     TORCH_CHECK_VALUE(a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0) && a.size(2) == b.size(2),
                       "coupled: expected orbitals [N, lm, n] of the same N and n, got ", a.sizes(), " and ", b.sizes());
-    TORCH_CHECK_VALUE(entries.dim() == 2 && entries.size(1) == 4 && entries.scalar_type() == at::kInt &&
-                          values.dim() == 1 && values.size(0) == entries.size(0) && values.scalar_type() == at::kDouble,
-                      "coupled: expected int32 entries [E, 4] and float64 values [E], got ", entries.scalar_type(),
-                      entries.sizes(), " and ", values.scalar_type(), values.sizes());
+    check_entries(entries, values);
     atoms = a.size(0), n = a.size(2);
-    TORCH_CHECK_VALUE(species_ || num_species == 1, "coupled: weights of ", num_species, " elements need species [N]");
-    if (!species_ || num_species == 1) return;
-    species = species_->contiguous();
-    TORCH_CHECK_VALUE(species.numel() == atoms, "coupled: expected species of ", atoms, " atoms, got ",
-                      species.sizes());
-    const int64_t* s = species.const_data_ptr<int64_t>();
-    for (int64_t i = 0; i < atoms; ++i)
-      TORCH_CHECK_INDEX(0 <= s[i] && s[i] < num_species, "species: expected 0 to ", num_species - 1, ", got ", s[i]);
+    weights = weight_offsets(species, atoms, num_species, paths * n);
   }
 
-  // Offset of the weights of every atom.
-  std::vector<int64_t> weights() const {
-    std::vector<int64_t> offset(atoms, 0);
-    if (species.defined())
-      for (int64_t i = 0; i < atoms; ++i) offset[i] = species.const_data_ptr<int64_t>()[i] * paths * n;
-    return offset;
+  template <typename T>
+  Table<T> table(int64_t size) const {
+    return Table<T>(entries, values, n, {a.size(1), b.size(1), size, paths}, roles);
   }
 };
-
-// The terms in the order of c, and within c in the order of the entries.
-template <typename T>
-struct Plan {
-  std::vector<Term<T>> terms;
-  std::vector<Group> groups;
-  std::vector<int64_t> ends;  // of the groups of every c
-
-  Plan(const Inputs& in, int64_t size) : terms(in.entries.size(0)) {
-    const int32_t* entry = in.entries.const_data_ptr<int32_t>();
-    const double* value = in.values.const_data_ptr<double>();
-    const int64_t limits[4] = {in.a.size(1), in.b.size(1), size, in.paths},
-                  columns[4] = {in.roles[0], in.roles[1], in.roles[2], 3};
-    const int64_t count = terms.size();
-    std::vector<int64_t> start(size + 1), path(count);
-    for (int64_t e = 0; e < count; ++e) {
-      for (int k = 0; k < 4; ++k) {
-        const int64_t index = entry[4 * e + columns[k]];
-        TORCH_CHECK_INDEX(0 <= index && index < limits[k], "coupled: entry ", e, " has ", index, " in column ",
-                          columns[k], ", expected 0 to ", limits[k] - 1);
-      }
-      ++start[entry[4 * e + columns[2]] + 1];
-    }
-    for (int64_t c = 0; c < size; ++c) start[c + 1] += start[c];
-    std::vector<int64_t> next(start.begin(), start.end() - 1);
-    for (int64_t e = 0; e < count; ++e) {
-      const int32_t* row = entry + 4 * e;
-      const int64_t at = next[row[columns[2]]]++;
-      terms[at] = {int32_t(row[columns[0]] * in.n), int32_t(row[columns[1]] * in.n), T(value[e])};
-      path[at] = row[3];
-    }
-    for (int64_t c = 0; c < size; ++c) {
-      for (int64_t at = start[c]; at < start[c + 1]; ++at) {
-        if (at == start[c] || path[at] != path[at - 1]) groups.push_back({path[at] * in.n, at});
-        groups.back().end = at + 1;
-      }
-      ends.push_back(groups.size());
-    }
-  }
-};
-
-template <typename T, typename Body>
-void each_chunk(const Inputs& in, const Body& body) {
-  const int64_t chunks = (in.atoms + CHUNK - 1) / CHUNK;
-  at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) body(k, k * CHUNK, std::min(in.atoms, (k + 1) * CHUNK));
-  });
-}
-
-template <int VALUE>
-using Constant = std::integral_constant<int, VALUE>;
 
 // Calls body(lanes, vectors, first channel) for blocks that make up all n channels.
 template <typename T, typename Body>
@@ -137,13 +56,12 @@ void each_block(int64_t n, const Body& body) {
 // Calls body(offset of the weight, sums) with the sums of v a b of component c and of every path, in U vectors of L
 // channels; first: the first of its groups.
 template <int L, int U, typename T, typename Body>
-inline void each_group(const Plan<T>& plan, int64_t c, int64_t first, const T* a, const T* b, const Body& body) {
+inline void each_group(const Table<T>& plan, int64_t c, int64_t first, const T* a, const T* b, const Body& body) {
   using V = typename Vector<T, L>::type;
   const Group* groups = plan.groups.data();
-  int64_t at = first ? groups[first - 1].end : 0;
   for (int64_t k = first; k < plan.ends[c]; ++k) {
     V sums[U]{};
-    for (const int64_t end = groups[k].end; at < end; ++at) {
+    for (int64_t at = groups[k].begin; at < groups[k].end; ++at) {
       const Term<T> term = plan.terms[at];
       for (int u = 0; u < U; ++u)
         sums[u] += term.value * load<V>(a + term.a + u * L) * load<V>(b + term.b + u * L);
@@ -154,16 +72,15 @@ inline void each_group(const Plan<T>& plan, int64_t c, int64_t first, const T* a
 
 template <typename T>
 void couple(const Inputs& in, const T* weight, int64_t size, T* to) {
-  const Plan<T> plan(in, size);
-  const std::vector<int64_t> weights = in.weights();
+  const Table<T> plan = in.table<T>(size);
   const T *a = in.a.const_data_ptr<T>(), *b = in.b.const_data_ptr<T>();
-  each_chunk<T>(in, [&](int64_t, int64_t begin, int64_t end) {
+  each_chunk<CHUNK>(in.atoms, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       each_block<T>(in.n, [&](auto lanes, auto vectors, int64_t q) {
         constexpr int L = decltype(lanes)::value, U = decltype(vectors)::value;
         using V = typename Vector<T, L>::type;
         const T *left = a + i * in.a.size(1) * in.n + q, *right = b + i * in.b.size(1) * in.n + q;
-        const T* w = weight + weights[i] + q;
+        const T* w = weight + in.weights[i] + q;
         T* out = to + i * size * in.n + q;
         for (int64_t c = 0, first = 0; c < size; first = plan.ends[c++], out += in.n) {
           V total[U]{};
@@ -179,17 +96,16 @@ void couple(const Inputs& in, const T* weight, int64_t size, T* to) {
 template <typename T>
 void couple_weight(const Inputs& in, const Tensor& g, T* tables) {
   const int64_t size = g.size(1), table_size = in.num_species * in.paths * in.n;
-  const Plan<T> plan(in, size);
-  const std::vector<int64_t> weights = in.weights();
+  const Table<T> plan = in.table<T>(size);
   const T *a = in.a.const_data_ptr<T>(), *b = in.b.const_data_ptr<T>(), *from = g.const_data_ptr<T>();
-  each_chunk<T>(in, [&](int64_t chunk, int64_t begin, int64_t end) {
+  each_chunk<CHUNK>(in.atoms, [&](int64_t chunk, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       each_block<T>(in.n, [&](auto lanes, auto vectors, int64_t q) {
         constexpr int L = decltype(lanes)::value, U = decltype(vectors)::value;
         using V = typename Vector<T, L>::type;
         const T *left = a + i * in.a.size(1) * in.n + q, *right = b + i * in.b.size(1) * in.n + q;
         const T* factor = from + i * size * in.n + q;
-        T* table = tables + chunk * table_size + weights[i] + q;
+        T* table = tables + chunk * table_size + in.weights[i] + q;
         for (int64_t c = 0, first = 0; c < size; first = plan.ends[c++], factor += in.n)
           each_group<L, U>(plan, c, first, left, right, [&](int64_t at, const V(&sums)[U]) {
             for (int u = 0; u < U; ++u) {
@@ -222,7 +138,7 @@ Tensor coupled_weight(const Tensor& a, const Tensor& b, const Tensor& factor, co
   const Tensor g = factor.contiguous();
   TORCH_CHECK_VALUE(g.dim() == 3 && g.size(0) == in.atoms && g.size(2) == in.n, "coupled_weight: expected factor [",
                     in.atoms, ", lm, ", in.n, "], got ", g.sizes());
-  Tensor parts = at::zeros({(in.atoms + CHUNK - 1) / CHUNK, num_species, num_paths, in.n}, a.options());
+  Tensor parts = at::zeros({chunks<CHUNK>(in.atoms), num_species, num_paths, in.n}, a.options());
   if (a.scalar_type() == at::kFloat)
     couple_weight<float>(in, g, parts.mutable_data_ptr<float>());
   else

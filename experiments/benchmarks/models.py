@@ -34,9 +34,10 @@ PLUS: Plan = {
     "class_path": "equireann_pyg.network.OrbitalNetwork",
     "init_args": {
         "descriptor": {"class_path": "ACEProducts", "init_args": {"num_channels": 32, "order": 4}},
-        "rule": {"class_path": "Coupled", "init_args": {"hidden_channels": [64, 64], "num_channels": 16}},
-        "readout": {"class_path": "AllReadout", "init_args": {"hidden_channels": [64, 64]}},
+        "rule": {"class_path": "Coupled", "init_args": {"hidden_channels": [32], "num_channels": 16}},
+        "readout": {"class_path": "AllReadout", "init_args": {"hidden_channels": [32]}},
         "angular": {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 3}},
+        "radial_envelope": {"class_path": "DecayingCutoff", "init_args": {"power": 4}},
         "num_radial": 16,
         "num_iterations": 2,
     },
@@ -147,7 +148,7 @@ def _named(recipe: Recipe, name: str) -> Recipe:
 def models() -> dict[str, Recipe]:
     """EANN, REANN and EquiREANN at equal sizes, and EquiREANN-plus."""
     paper = from_config("equireann", EQUIREANN, Training())
-    plus = from_config("equireann-plus", PLUS, Training(learning_rate=2e-2))
+    plus = from_config("equireann-plus", PLUS, Training(clip=1.0))
     return {
         "EANN": _named(paper, "EANN"),
         "REANN": _named(paper, "REANN"),

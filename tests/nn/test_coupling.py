@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,12 +13,21 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.nn import SphericalHarmonics, solid_harmonics
-from equireann_pyg.nn.coupling import Coupling, SelfCoupling, clebsch_gordan, coupling_paths
+from equireann_pyg.nn.coupling import Coupling, ScaledSelfCoupling, SelfCoupling, clebsch_gordan, coupling_paths
 from equireann_pyg.ops import plain_path
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
 
 PATHS = coupling_paths(3, 4)
 SPECIES = torch.tensor([2, 0, 0, 2, 1, 0])
+WAYS = pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
+Kind = type[Coupling] | type[SelfCoupling]
+
+
+def scaled(max_degree: int, num_channels: int, num_species: int = 1, **kwargs: int) -> ScaledSelfCoupling:
+    """A layer with scales unlike one."""
+    layer = ScaledSelfCoupling(max_degree, num_channels, num_species, **kwargs)
+    layer.scale.uniform_(0.5, 2.0)
+    return layer
 
 
 def block(matrix: Tensor, degree: int) -> Tensor:
@@ -132,9 +142,22 @@ def test_self_coupling_is_coupling_with_itself(double: torch.dtype) -> None:
     assert_close(alone(x), both(x, x), 1e-12, "product")
 
 
+@WAYS
+def test_scaled_coupling_divides_by_the_scale_of_the_product(plain: bool, double: torch.dtype) -> None:
+    layer, unscaled, x = (
+        scaled(2, 4, 3, max_degree_out=3),
+        SelfCoupling(2, 4, 3, max_degree_out=3),
+        torch.randn(6, 9, 4),
+    )
+    unscaled.load_state_dict({"weight": layer.weight})
+    degree = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3])
+    with plain_path() if plain else nullcontext():
+        assert_close(layer(x, SPECIES), unscaled(x, SPECIES) / layer.scale[degree].unsqueeze(1), 1e-13, "product")
+
+
 @pytest.mark.parametrize("reflect", [False, True])
-@pytest.mark.parametrize("kind", [Coupling, SelfCoupling])
-def test_equivariance(kind: type[Coupling] | type[SelfCoupling], reflect: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", [Coupling, SelfCoupling, scaled])
+def test_equivariance(kind: Kind, reflect: bool, dtype: torch.dtype) -> None:
     layer = kind(3, 4, 3, max_degree_out=2)
     matrix = representation(SphericalHarmonics(3), random_orthogonal(reflect=reflect)).to(dtype)
     orbitals = [torch.randn(6, 16, 4) for _ in range(2 if kind is Coupling else 1)]
@@ -156,37 +179,72 @@ def test_permutation(double: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("max_degree_out", [0, 2, 4])
-@pytest.mark.parametrize("kind", [Coupling, SelfCoupling])
-def test_variance_at_the_start(kind: type[Coupling] | type[SelfCoupling], max_degree_out: int) -> None:
+@pytest.mark.parametrize("kind", [Coupling, SelfCoupling, ScaledSelfCoupling])
+def test_variance_at_the_start(kind: Kind, max_degree_out: int) -> None:
     layer = kind(2, 4000, max_degree_out=max_degree_out)
     orbitals = [torch.randn(20, 9, 4000) for _ in range(2 if kind is Coupling else 1)]
     variance = layer(*orbitals).var(dim=0).mean(dim=-1)  # -> [lm]
     assert variance.tolist() == pytest.approx([1.0] * (max_degree_out + 1) ** 2, rel=0.2)
 
 
+@WAYS
+@pytest.mark.parametrize("max_degree_out", [0, 2, 3])
+def test_fit_brings_the_product_to_unit_variance(max_degree_out: int, plain: bool, dtype: torch.dtype) -> None:
+    layer = scaled(2, 4, 3, max_degree_out=max_degree_out)
+    x, species = 3 * torch.randn(60, 9, 4), SPECIES.repeat(10)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    with plain_path() if plain else nullcontext():
+        layer.fit(x.requires_grad_(), species)
+        product = layer(x, species).detach()
+        layer.fit(x, species)
+        assert torch.equal(layer(x, species), product)  # what the scale was does not matter
+    assert_close(product.square().mean(), torch.tensor(1.0), tolerance, "mean square")
+    growth = torch.arange(1.0, max_degree_out + 2)
+    assert_close(layer.scale / layer.scale[0], growth, tolerance, "growth with the degree")
+    assert layer.scale.dtype == dtype
+    assert not layer.scale.requires_grad
+    layer.fit(0 * x, species)
+    assert torch.equal(layer.scale, torch.ones(max_degree_out + 1))
+
+
+@WAYS
+def test_gradients_of_scaled_products(plain: bool, double: torch.dtype) -> None:
+    layer, x = scaled(1, 2, 3), torch.randn(6, 4, 2, requires_grad=True)
+
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight}, (x, SPECIES))
+
+    with plain_path() if plain else nullcontext():
+        assert torch.autograd.gradcheck(function, (x, layer.weight))
+        assert torch.autograd.gradgradcheck(function, (x, layer.weight))
+
+
 def test_no_atoms() -> None:
-    assert SelfCoupling(2, 4, max_degree_out=1)(torch.zeros(0, 9, 4)).shape == (0, 4, 4)
+    for kind in (SelfCoupling, ScaledSelfCoupling):
+        assert kind(2, 4, max_degree_out=1)(torch.zeros(0, 9, 4)).shape == (0, 4, 4)
     with plain_path():
         assert Coupling(2, 4)(torch.zeros(0, 9, 4), torch.zeros(0, 9, 4)).shape == (0, 9, 4)
 
 
 def test_coefficients_stay_exact() -> None:
-    layer = Coupling(2, 4)
-    exact = layer.values.clone()
-    assert torch.equal(layer.half().double().values, exact)
-    assert layer.weight.dtype == torch.float64
+    for layer in (Coupling(2, 4), scaled(2, 4)):
+        exact = layer.values.clone()
+        assert torch.equal(layer.half().double().values, exact)
+        assert layer.weight.dtype == torch.float64
+    assert layer.scale.dtype == torch.float64
 
 
 def test_transforms_of_torch_func_take_the_plain_path(double: torch.dtype) -> None:
-    layer, x, along = SelfCoupling(2, 4), torch.randn(6, 9, 4), torch.randn(6, 9, 4)
+    layer, x, along = scaled(2, 4), torch.randn(6, 9, 4), torch.randn(6, 9, 4)
     _, slope = torch.func.jvp(layer, (x,), (along,))
     step = 1e-4
     assert_close(slope, (layer(x + step * along) - layer(x - step * along)) / (2 * step), 1e-8, "slope")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiled(double: torch.dtype) -> None:
-    layer, x = SelfCoupling(2, 4, 3), torch.randn(6, 9, 4)
+@pytest.mark.parametrize("kind", [SelfCoupling, scaled])
+def test_compiled(kind: type[SelfCoupling], double: torch.dtype) -> None:
+    layer, x = kind(2, 4, 3), torch.randn(6, 9, 4)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     assert_close(compiled(x, SPECIES), layer(x, SPECIES), 1e-13, "product")
 
@@ -202,3 +260,21 @@ def test_grammar() -> None:
         layer(torch.zeros(2, 9, 4))
     with pytest.raises(ValueError, match="max_degree_out <= 4"):
         SelfCoupling(2, 4, max_degree_out=5)
+
+
+def test_grammar_of_scaled_coupling() -> None:
+    layer, twin = scaled(2, 4, num_species=3), ScaledSelfCoupling(2, 4, num_species=3)
+    assert repr(layer) == "ScaledSelfCoupling(max_degree=2, num_channels=4, num_species=3, max_degree_out=2)"
+    assert set(layer.state_dict()) == {"weight", "scale"}
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(6, 9, 4)
+    assert torch.equal(twin(x, SPECIES), layer(x, SPECIES))
+    layer.reset_parameters()
+    assert torch.equal(layer.scale, torch.ones(3))
+    assert not torch.equal(layer.weight, twin.weight)
+    with pytest.raises(ValueError, match=r"ScaledSelfCoupling: .* need species"):
+        layer(x)
+    with pytest.raises(ValueError, match=r"ScaledSelfCoupling: .* need species"):
+        layer.fit(x)
+    assert torch.equal(layer.scale, torch.ones(3))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn import CosineCutoff, Envelope, PolynomialCutoff, cosine_cutoff, polynomial_cutoff
+from equireann_pyg.nn import CosineCutoff, DecayingCutoff, Envelope, PolynomialCutoff, cosine_cutoff, polynomial_cutoff
 from equireann_pyg.testing import assert_close
 
-ENVELOPES = [(CosineCutoff(), 3), (PolynomialCutoff(), 2), (PolynomialCutoff(3), 2)]
+ENVELOPES = [(CosineCutoff(), 3), (PolynomialCutoff(), 2), (PolynomialCutoff(3), 2), (DecayingCutoff(), 2)]
 CUTOFF = 3.0
 
 
@@ -66,7 +66,21 @@ def test_exponent_must_be_at_least_two() -> None:
         PolynomialCutoff(1)
 
 
+def test_decay_must_be_positive() -> None:
+    for arguments in ({"power": 0.0}, {"length": -1.0}):
+        with pytest.raises(ValueError, match="expected positive power and length"):
+            DecayingCutoff(**arguments)
+
+
+def test_decay() -> None:
+    f = DecayingCutoff(power=3, length=0.5)(torch.tensor([0.5, 1.0], dtype=torch.float64), CUTOFF)
+    expected = polynomial_cutoff(torch.tensor([0.5, 1.0], dtype=torch.float64), CUTOFF) * torch.tensor([2.0, 5.0]) ** -1.5
+    assert_close(f, expected, 1e-6, "decaying cutoff")
+
+
 def test_grammar() -> None:
+    assert repr(DecayingCutoff(5, 3, 2)) == "DecayingCutoff(p=5, power=3, length=2)"
+    assert DecayingCutoff(5, 3, 2).config == {"p": 5, "power": 3.0, "length": 2.0}
     assert repr(PolynomialCutoff(5)) == "PolynomialCutoff(p=5)"
     assert PolynomialCutoff(**PolynomialCutoff(5).config).p == 5
     assert CosineCutoff().config == {}

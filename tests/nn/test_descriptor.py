@@ -23,6 +23,7 @@ from equireann_pyg.nn import (
     Shared,
     SphericalHarmonics,
 )
+from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.ops import plain_path
 from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 
@@ -115,6 +116,29 @@ def test_every_descriptor_is_reset_and_rebuilt(case: tuple[Descriptor, Angular])
     for name, parameter in descriptor.named_parameters():
         assert not torch.equal(parameter, before[name]), name
     assert descriptor(torch.zeros(0, sum(angular.components), 4), SPECIES[:0]).shape == (0, descriptor.num_features)
+
+
+def test_statistics_of_every_descriptor(case: tuple[Descriptor, Angular], double: torch.dtype) -> None:
+    """The same on both paths, the size of the orbitals taken off, part of a checkpoint, and gone after a reset."""
+    plan, angular = case
+    descriptor, orbital = built(plan, angular), torch.randn(6, sum(angular.components), 4)
+    twin = copy.deepcopy(descriptor)
+    calibrate(descriptor, 7 * orbital, SPECIES)
+    with plain_path():
+        calibrate(twin, 7 * orbital, SPECIES)
+    scales = [name for name in descriptor.state_dict() if name.endswith("scale")]
+    assert bool(scales) == (not isinstance(plan, Density))
+    for name in scales:
+        assert_close(descriptor.state_dict()[name], twin.state_dict()[name], 1e-12, name)
+    features = descriptor(7 * orbital, SPECIES)
+    calibrate(twin, orbital, SPECIES)
+    if scales:
+        assert_close(twin(orbital, SPECIES), features, 1e-11, "features of smaller orbitals")
+    twin.load_state_dict(descriptor.state_dict())
+    assert torch.equal(twin(7 * orbital, SPECIES), features)
+    twin.reset_parameters()
+    for name in scales:
+        assert torch.equal(twin.state_dict()[name], torch.ones_like(twin.state_dict()[name])), name
 
 
 def test_copies_are_apart_unless_shared() -> None:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from equireann_pyg.nn import DegreeDot, DegreeLinear, OrbitalScale, SoftLimit, SphericalHarmonics
+from equireann_pyg.nn import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit, SphericalHarmonics
 from equireann_pyg.nn.linear import LIMIT
 from equireann_pyg.ops import plain_path
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
@@ -20,9 +20,17 @@ PATHS = pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"]
 
 
 def layers() -> list[torch.nn.Module]:
-    scale = OrbitalScale(COMPONENTS, 4)
-    scale.fit(torch.randn(50, 9, 4))
-    return [DegreeLinear(COMPONENTS, 4, 6), scale, SoftLimit(COMPONENTS)]
+    scaled = ScaledLinear(COMPONENTS, 4, 6)
+    scaled.fit(torch.randn(50, 9, 4) * torch.tensor([0.5, 1.0, 2.0, 0.8]))
+    return [DegreeLinear(COMPONENTS, 4, 6), scaled, SoftLimit(COMPONENTS)]
+
+
+def identity() -> ScaledLinear:
+    """A layer that scales only: the root of the width is apart."""
+    layer = ScaledLinear(COMPONENTS, 4, 4)
+    with torch.no_grad():
+        layer.weight.copy_(2 * torch.eye(4))
+    return layer
 
 
 @PATHS
@@ -41,6 +49,36 @@ def test_linear_keeps_the_variance_with_unit_weights() -> None:
 
 
 @PATHS
+def test_scaled_linear_against_a_loop(plain: bool, dtype: torch.dtype) -> None:
+    layer, orbital = ScaledLinear(COMPONENTS, 4, 6), torch.randn(7, 9, 4)
+    layer.scale.uniform_(0.5, 2.0)
+    scaled = torch.stack([orbital[:, m] / layer.scale[degree] for m, degree in enumerate(DEGREE)], dim=1)
+    expected = torch.stack([scaled[:, m] @ layer.weight[degree] / 2 for m, degree in enumerate(DEGREE)], dim=1)
+    with plain_path() if plain else nullcontext():
+        assert_close(layer(orbital), expected, TOLERANCE[dtype], "scaled and mixed channels")
+
+
+def test_scaled_linear_without_scale_is_linear() -> None:
+    torch.manual_seed(1)
+    layer = DegreeLinear(COMPONENTS, 4, 6)
+    torch.manual_seed(1)
+    scaled, orbital = ScaledLinear(COMPONENTS, 4, 6), torch.randn(7, 9, 4)
+    assert torch.equal(scaled.weight, layer.weight)
+    assert torch.equal(scaled(orbital), layer(orbital))
+
+
+@PATHS
+def test_fitted_orbitals_are_mixed_to_unit_variance(plain: bool) -> None:
+    """Whatever the size of the degrees and channels."""
+    layer = ScaledLinear(COMPONENTS, 32, 400)
+    size = torch.tensor([3.0, 0.1, 20.0])[DEGREE].unsqueeze(1) * torch.linspace(0.5, 2.0, 32)
+    orbital = size * torch.randn(200, 9, 32)
+    with plain_path() if plain else nullcontext():
+        layer.fit(orbital)
+        assert float(layer(orbital).detach().square().mean()) == pytest.approx(1.0, rel=0.1)
+
+
+@PATHS
 def test_dot_against_a_loop(plain: bool, dtype: torch.dtype) -> None:
     a, b = torch.randn(7, 9, 4), torch.randn(7, 9, 4)
     expected = torch.zeros(7, 3, 4)
@@ -50,32 +88,42 @@ def test_dot_against_a_loop(plain: bool, dtype: torch.dtype) -> None:
         assert_close(DegreeDot(COMPONENTS)(a, b), expected.flatten(1), TOLERANCE[dtype], "scalar products")
 
 
-def test_scale_of_every_degree_and_channel(dtype: torch.dtype) -> None:
-    scale = OrbitalScale(COMPONENTS, 4)
-    orbital = torch.randn(50, 9, 4) * torch.tensor([0.5, 1.0, 2.0, 0.0])
-    assert torch.equal(scale(orbital), orbital)
-    scale.fit(orbital)
-    for part in scale(orbital).split(COMPONENTS, dim=1):
-        assert_close(part.square().mean((0, 1))[:3], torch.ones(3), 1e-5, "variance")
-        assert not bool(part[..., 3].any())  # nothing to scale
-    assert set(scale.state_dict()) == {"scale"}
-    assert not list(scale.parameters())
-    scale.reset_parameters()
-    assert torch.equal(scale(orbital), orbital)
-    scale.fit(0 * orbital)
-    assert torch.equal(scale(orbital), orbital)
+def test_scale_of_every_degree(dtype: torch.dtype) -> None:
+    layer, tolerance = identity(), TOLERANCE[dtype]
+    orbital = 3 * torch.randn(50, 9, 4) * torch.tensor([0.5, 1.0, 2.0, 0.0])
+    assert_close(layer(orbital), orbital, tolerance, "orbital before the fit")
+    layer.fit(orbital.requires_grad_())
+    scaled = layer(orbital).detach()
+    assert_close(layer.scale / layer.scale[0], torch.tensor([1.0, 2.0, 3.0]), tolerance, "growth with the degree")
+    assert_close(scaled.square().mean(), torch.tensor(1.0), tolerance, "mean square")
+    assert_close(scaled * layer.scale[DEGREE].unsqueeze(1), orbital, tolerance, "orbital")  # one scale for all channels
+    layer.fit(orbital)
+    assert torch.equal(layer(orbital), scaled)  # what the scale was does not matter
+    layer.reset_parameters()
+    assert torch.equal(layer.scale, torch.ones(3))
 
 
-def test_small_channels_are_scaled_as_a_tenth_of_their_degree(double: torch.dtype) -> None:
-    """A channel out of reach so far must not explode when its radial function moves."""
-    scale, orbital = OrbitalScale(COMPONENTS, 4), torch.randn(50, 9, 4)
-    orbital[..., 1] *= 1e-3
-    orbital[..., 2] = 0
-    scale.fit(orbital)
-    for row, part in zip(scale.scale, orbital.split(COMPONENTS, dim=1), strict=True):
-        size = part.square().mean((0, 1)).sqrt()
-        assert_close(row[[0, 3]], size[[0, 3]], 1e-12, "scale of large channels")
-        assert_close(row[1:3], 0.1 * size.square().mean().sqrt().expand(2), 1e-12, "scale of small channels")
+def test_nothing_to_scale() -> None:
+    layer, orbital = ScaledLinear(COMPONENTS, 4, 6), torch.randn(50, 9, 4)
+    layer.fit(orbital)
+    assert not torch.equal(layer.scale, torch.ones(3))
+    layer.fit(0 * orbital)
+    assert torch.equal(layer.scale, torch.ones(3))
+    orbital[:, :4] = 0  # a degree that vanishes is scaled as its size were that of the others
+    layer.fit(orbital)
+    size = float((orbital[:, 4:] / 3).square().sum() / orbital.numel()) ** 0.5
+    assert_close(layer.scale, size * torch.tensor([1.0, 2.0, 3.0]), 1e-6, "scale")
+
+
+def test_the_scale_is_stored_and_not_trained(dtype: torch.dtype) -> None:
+    layer, twin, orbital = ScaledLinear(COMPONENTS, 4, 6), ScaledLinear(COMPONENTS, 4, 6), 3 * torch.randn(50, 9, 4)
+    layer.fit(orbital)
+    assert set(layer.state_dict()) == {"weight", "scale"}
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    assert layer.scale.dtype == dtype
+    assert not layer.scale.requires_grad
+    twin.load_state_dict(layer.state_dict())
+    assert torch.equal(twin(orbital), layer(orbital))
 
 
 @PATHS
@@ -119,13 +167,14 @@ def test_gradgradcheck(index: int, plain: bool, double: torch.dtype) -> None:
 
 
 def test_grammar() -> None:
-    linear, scale, _ = layers()
+    linear, scaled, _ = layers()
     assert repr(linear) == "DegreeLinear([1, 3, 5], 4, 6)"
-    assert repr(scale) == "OrbitalScale([1, 3, 5], 4)"
+    assert repr(scaled) == "ScaledLinear([1, 3, 5], 4, 6)"
     assert repr(DegreeDot(COMPONENTS)) == "DegreeDot([1, 3, 5])"
     assert list(linear.state_dict()) == ["weight"]
-    before = copy.deepcopy(linear.weight)
-    linear.reset_parameters()
-    assert not torch.equal(before, linear.weight)
+    for layer in (linear, scaled):
+        before = copy.deepcopy(layer.weight)
+        layer.reset_parameters()
+        assert not torch.equal(before, layer.weight)
     for layer in layers():
         assert layer(torch.zeros(0, 9, 4)).shape[:2] == (0, 9)

@@ -18,13 +18,17 @@ from equireann_pyg.nn import (
     Invariant,
     Local,
     MessageRule,
+    SelfCoupling,
     SphericalHarmonics,
 )
+from equireann_pyg.nn.linear import degree_scale
+from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.ops import plain_path
 from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 from tests.nn.test_descriptor import SPECIES, layout_of
 
 HARMONICS = SphericalHarmonics(2)
+DEGREE = [0, 1, 1, 1, 2, 2, 2, 2, 2]
 RULES: dict[str, MessageRule] = {
     "invariant": Invariant([6]),
     "equivariant": Equivariant([6]),
@@ -44,7 +48,7 @@ def built(plan: MessageRule, angular: Angular = HARMONICS) -> MessageRule:
     rule = plan.copies(layout_of(angular), 6, 1)[0]
     randomize(rule)
     for name, buffer in rule.named_buffers():
-        if name.endswith("scale.scale"):
+        if name.endswith(".scale"):
             buffer.uniform_(0.5, 2.0)
     return rule
 
@@ -71,24 +75,53 @@ def test_published_rules(double: torch.dtype) -> None:
 def test_filtered_rule(double: torch.dtype) -> None:
     rule, given = built(RULES["filtered"]), inputs()
     new, message = rule(*given)
-    for m, degree in enumerate([0, 1, 1, 1, 2, 2, 2, 2, 2]):
+    for m, degree in enumerate(DEGREE):
         assert_close(message[:, m], new * rule.gain[degree] * given[3][:, m], 1e-13, "message")
     radial, envelope = torch.rand(5, 4), torch.rand(5)
     expected = envelope.unsqueeze(1) + radial @ rule.radial_filter / 2
     assert_close(rule.filter(radial, envelope)[0], expected, 1e-13, "filter")
 
 
+def unscaled_product(rule: Coupled, narrow: Tensor) -> Tensor:
+    """Product of the narrow orbital with itself, with the rule's weights but not its scale."""
+    coupling = SelfCoupling(2, 3, 2)
+    coupling.load_state_dict({"weight": rule.coupling.weight})
+    return coupling(narrow, SPECIES)
+
+
 def test_coupled_rule(double: torch.dtype) -> None:
     rule, given = built(RULES["coupled"]), inputs()
-    last = rule.scale(given[2])
-    product = rule.product_scale(rule.coupling(rule.narrow(last), SPECIES))
-    weight = rule.mix.weight / 11**0.5  # -> [L + 1, 4 + 4 + 3, 4]
-    degree = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2])
-    parts = zip((last, rule.sum_scale(given[3]), product), weight.split([4, 4, 3], dim=1), strict=True)
-    mixed = sum(torch.einsum("imn,mnk->imk", part, matrix[degree]) for part, matrix in parts)
-    size = torch.stack([part.square().mean(1) for part in mixed.split([1, 3, 5], dim=1)], dim=1)[:, degree]
-    new, message = rule(*given)
-    assert_close(message, new.unsqueeze(1) * mixed / (1 + size / 25).sqrt(), 1e-12, "message")
+    assert all(float((scale - 1).abs().max()) > 0.1 for name, scale in rule.named_buffers() if name.endswith(".scale"))
+    last, orbital_sum = (
+        given[2] / rule.narrow.scale[DEGREE].unsqueeze(1),
+        given[3] / rule.of_sum.scale[DEGREE].unsqueeze(1),
+    )
+    narrow = torch.einsum("imn,mnk->imk", last, rule.narrow.weight[DEGREE]) / 4**0.5
+    product = unscaled_product(rule, narrow) / rule.coupling.scale[DEGREE].unsqueeze(1)
+    of_sum = torch.einsum("imn,mnk->imk", orbital_sum, rule.of_sum.weight[DEGREE]) / 4**0.5
+    mixed = of_sum + torch.einsum("imn,mnk->imk", product, rule.of_product.weight[DEGREE]) / 3**0.5
+    size = torch.stack([part.square().mean(1) for part in mixed.split([1, 3, 5], dim=1)], dim=1)[:, DEGREE]
+    expected = mixed / (1 + size / 25).sqrt()
+    for plain in (False, True):
+        with plain_path() if plain else nullcontext():
+            new, message = rule(*given)
+        assert_close(message, new.unsqueeze(1) * expected, 1e-12, "message")
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
+def test_coupled_rule_takes_its_scales_from_what_reaches_it(plain: bool, double: torch.dtype) -> None:
+    rule, (*given, species) = built(RULES["coupled"]), inputs()
+    given[2], given[3] = 7 * given[2], 20 * given[3] * torch.tensor([0.5, 1.0, 2.0, 1.5])
+    with plain_path() if plain else nullcontext():
+        calibrate(rule, *given, species)
+        narrow = rule.narrow(given[2])
+        product = rule.coupling(narrow, species)
+    assert_close(rule.narrow.scale, degree_scale(given[2], (1, 3, 5)), 1e-13, "scale of the last orbital")
+    assert_close(rule.of_sum.scale, degree_scale(given[3], (1, 3, 5)), 1e-13, "scale of the sum")
+    assert_close(
+        rule.coupling.scale, degree_scale(unscaled_product(rule, narrow), (1, 3, 5)), 1e-12, "scale of the product"
+    )
+    assert_close(product.square().mean(), torch.tensor(1.0), 1e-12, "size of the product")
 
 
 def test_new_filtered_rules_are_the_published_one(double: torch.dtype) -> None:
@@ -149,6 +182,8 @@ def test_every_rule_is_reset_and_rebuilt(plan: MessageRule) -> None:
     rule.reset_parameters()
     for name, parameter in rule.named_parameters():
         assert not torch.equal(parameter, before[name]), name
+    for name, buffer in rule.named_buffers():
+        assert not name.endswith(".scale") or torch.equal(buffer, torch.ones_like(buffer)), name
 
 
 def test_local_has_no_iterations() -> None:

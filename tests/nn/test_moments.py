@@ -18,9 +18,10 @@ def test_against_tensors_of_all_components(max_degree: int, double: torch.dtype)
     descriptor = built(MomentContractions(4), angular)
     with torch.no_grad():
         descriptor.mix.weight.copy_(2 * torch.eye(4))  # the root of the width is apart
-    m0 = weight.sum(1)
-    m1 = torch.einsum("ijk,ija->iak", weight, vec)
-    m2 = torch.einsum("ijk,ija,ijb->iabk", weight, vec, vec)
+    scale = descriptor.mix.scale.uniform_(0.5, 2.0)
+    m0 = weight.sum(1) / scale[0]
+    m1 = torch.einsum("ijk,ija->iak", weight, vec) / scale[1]
+    m2 = torch.einsum("ijk,ija,ijb->iabk", weight, vec, vec) / scale[2]
     expected = [
         m0,
         torch.einsum("iaak->ik", m2),
@@ -31,7 +32,7 @@ def test_against_tensors_of_all_components(max_degree: int, double: torch.dtype)
         torch.einsum("iak,iabk,ibck,ick->ik", m1, m2, m2, m1),
     ]
     if max_degree > 2:
-        m3 = torch.einsum("ijk,ija,ijb,ijc->iabck", weight, vec, vec, vec)
+        m3 = torch.einsum("ijk,ija,ijb,ijc->iabck", weight, vec, vec, vec) / scale[3]
         expected.append(torch.einsum("iabck,iabck->ik", m3, m3))
         expected.append(torch.einsum("iak,iabck,ibck->ik", m1, m3, m2))
     actual = descriptor(torch.einsum("ijm,ijk->imk", values, weight), SPECIES)
