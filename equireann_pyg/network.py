@@ -75,6 +75,7 @@ class OrbitalNetwork(torch.nn.Module):
         num_iterations: number of message-passing iterations T; the receptive field is (T + 1) cutoffs.
         pair_radial: radial functions for each pair of elements (default) or for the neighbour's element.
         radial_envelope: envelope of the radial functions, where it differs from that of the messages; default: the same.
+        radial_width: width of the radial functions at the start, in units of their distance.
 
     Shapes:
         - z: ``[N]`` atomic numbers
@@ -100,6 +101,7 @@ class OrbitalNetwork(torch.nn.Module):
         num_iterations: int = 3,
         pair_radial: bool = True,
         radial_envelope: Envelope | None = None,
+        radial_width: float = 1.0,
     ) -> None:
         super().__init__()
         if not cutoff > 0:
@@ -117,14 +119,14 @@ class OrbitalNetwork(torch.nn.Module):
         self.angular = SphericalHarmonics() if angular is None else angular
         self.envelope = PolynomialCutoff() if envelope is None else envelope
         self.radial_envelope = self.envelope if radial_envelope is None else radial_envelope
-        self._build(num_radial, pair_radial)
+        self._build(num_radial, PairGaussians if pair_radial else ElementGaussians, radial_width)
         self.reset_parameters()
 
-    def _build(self, num_radial: int, pair_radial: bool) -> None:
+    def _build(self, num_radial: int, kind: type[PairGaussians | ElementGaussians], width: float) -> None:
         num_species, count = len(self.elements), self.num_iterations + 1
         cartesian = isinstance(self.angular, CartesianMoments)
         self.layout = Layout(tuple(self.angular.components), num_radial, num_species, cartesian)
-        self.radial = (PairGaussians if pair_radial else ElementGaussians)(num_radial, num_species, self.cutoff)
+        self.radial = kind(num_radial, num_species, self.cutoff, width)
         self.coefficient = torch.nn.Parameter(torch.empty(num_species, num_radial))  # c^0 of each element
         self.conv = OrbitalConv()
         self.descriptors = torch.nn.ModuleList(self.plans["descriptor"].copies(self.layout, count))  # type: ignore[operator]
@@ -145,10 +147,11 @@ class OrbitalNetwork(torch.nn.Module):
             **self.plans,
             "angular": self.angular,
             "envelope": self.envelope,
-            "radial_envelope": None if self.radial_envelope is self.envelope else self.radial_envelope,
             "num_radial": self.layout.num_radial,
             "num_iterations": self.num_iterations,
             "pair_radial": isinstance(self.radial, PairGaussians),
+            "radial_envelope": None if self.radial_envelope is self.envelope else self.radial_envelope,
+            "radial_width": self.radial.width,
         }
 
     def reset_parameters(self) -> None:
@@ -168,29 +171,29 @@ class OrbitalNetwork(torch.nn.Module):
             check_known(z, self.elements)
         return species
 
-    def basis(self, edge_vec: Tensor, species_j: Tensor, species_i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radial functions with their envelope ``[E, n]``, angular part ``[E, lm]`` and envelope ``[E]`` of every edge."""
+    def basis(self, edge_vec: Tensor, species_j: Tensor, species_i: Tensor) -> tuple[Tensor, ...]:
+        """Radial functions ``[E, n]``, angular part ``[E, lm]``, and both envelopes ``[E]`` of every edge."""
         r = edge_vec.norm(dim=-1)  # -> [E]
         envelope = self.envelope(r, self.cutoff)  # -> [E]
-        same = self.radial_envelope is self.envelope
-        radial = self.radial(r, species_j, species_i, envelope if same else self.radial_envelope(r, self.cutoff))
-        return radial, self.angular(edge_vec, r), envelope
+        near = envelope if self.radial_envelope is self.envelope else self.radial_envelope(r, self.cutoff)
+        return self.radial(r, species_j, species_i, near), self.angular(edge_vec, r), envelope, near
 
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
         species = self.species(z)
-        radial, angular, envelope = by_rows(self.basis, edge_vec, species[edge_index[0]], species[edge_index[1]])
+        ends = (species[edge_index[0]], species[edge_index[1]])
+        radial, angular, *envelopes = by_rows(self.basis, edge_vec, *ends)
         order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
 
         coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
-        orbital = self.conv(coefficient, message, edge_index, radial, angular, envelope, order)  # -> [N, lm, n]
+        orbital = self.conv(coefficient, message, edge_index, radial, angular, envelopes[0], order)  # -> [N, lm, n]
         orbital_sum = orbital
         for t, rule in enumerate([*self.rules, None]):
             (features,) = by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
             yield orbital, features
             if rule is not None:
                 coefficient, *carried = by_rows(rule, features, coefficient, orbital, orbital_sum, species)
-                (weight,) = by_rows(rule.filter, radial, envelope)
+                (weight,) = by_rows(rule.filter, radial, *envelopes)
                 message = carried[0] if carried else None
                 orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
                 orbital_sum = orbital_sum + orbital
@@ -220,13 +223,13 @@ class OrbitalNetwork(torch.nn.Module):
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
         r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
 
-        Scales the orbital coefficients to :math:`3 / \langle \sum_j f(r_{ij}) \rangle`, at which orbitals grow about threefold
-        from one iteration to the next: what has come from far is then not drowned by what is near. Then every part with
-        statistics takes them from what reaches it, so that the networks see nothing of that growth. They are taken on
-        rattled vectors: a feature that hardly varies in the set, as in a rigid scan, may still have large derivatives, and
-        scaled by its variance alone would make the forces run away.
+        Scales the orbital coefficients to :math:`3 / \langle \sum_j f(r_{ij}) \rangle` (f: that of the radial functions), at
+        which orbitals grow about threefold from one iteration to the next: what has come from far is then not drowned by
+        what is near. Then every part with statistics takes them from what reaches it, so that the networks see nothing of
+        that growth. They are taken on rattled vectors: a feature that hardly varies in the set, as in a rigid scan, may
+        still have large derivatives, and scaled by its variance alone would make the forces run away.
         """
-        envelope = self.envelope(edge_vec.norm(dim=-1), self.cutoff)
+        envelope = self.radial_envelope(edge_vec.norm(dim=-1), self.cutoff)
         per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
         rms = self.coefficient.square().mean().sqrt()
         self.coefficient.mul_(GROWTH / (rms * per_atom.clamp(min=1.0)))

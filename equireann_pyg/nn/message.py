@@ -21,6 +21,9 @@ from equireann_pyg.nn.layout import Layout, degree_of
 from equireann_pyg.nn.linear import DegreeLinear, ScaledLinear, SoftLimit
 from equireann_pyg.nn.mlp import ElementMLP
 
+GRADING = 3
+"""Power with which the reach of the channels of :class:`Coupled` grows from the first to the last."""
+
 
 class MessageRule(torch.nn.Module):
     r"""Base class of the rules. As with descriptors, the user makes a plan, the network builds a copy per iteration.
@@ -65,12 +68,13 @@ class MessageRule(torch.nn.Module):
         """What every atom passes on."""
         raise TypeError(f"{type(self).__name__} must define forward(...)")
 
-    def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
-        r"""Weight f of the message on every edge, ``[E]`` or ``[E, n]``; vanishes at the cutoff as the envelope does.
+    def filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
+        r"""Weight f of the message on every edge, ``[E]`` or ``[E, n]``; vanishes at the cutoff as the envelopes do.
 
         Args:
             radial: radial functions under their envelope ``[E, n]``.
             envelope: ``[E]``.
+            radial_envelope: that of the radial functions, ``[E]``.
         """
         return (envelope,)
 
@@ -151,9 +155,9 @@ class Filtered(Equivariant):
         """All orbitals so far, each degree and channel with its gain."""
         return self.gain.index_select(0, self._degree) * orbital_sum  # type: ignore[arg-type]
 
-    def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
+    def filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Envelope and learned part, ``[E, n]``."""
-        return (filtered(radial, envelope, self.radial_filter),)
+        return (envelope.unsqueeze(-1) + learned(radial, self.radial_filter),)
 
 
 class Coupled(Equivariant):
@@ -161,11 +165,15 @@ class Coupled(Equivariant):
 
     .. math::
         \phi &= U \psi_j^t, \qquad \Pi = w\, [\phi \times \phi] \\
-        M_{j,lm,n} &= c_{j,n} \bigl( V \textstyle\sum_{s \le t} \psi_j^s + W \Pi \bigr)_{lm,n}
+        M_{j,lm,n} &= c_{j,n} \bigl( V \textstyle\sum_{s \le t} \psi_j^s + W \Pi \bigr)_{lm,n} \\
+        f_n(r) &= f_R(r) + q_n [f(r) - f_R(r)] + n^{-1/2} \textstyle\sum_{n'} R_{n'}(r)\, F_{n'n}
 
     with linear maps U, V, W of the channels of each degree, and all orbitals scaled to unit variance; the size of the bracket
     levels off far out (:class:`~equireann_pyg.nn.SoftLimit`), so that no recursion runs away. The product mixes the
     degrees once for each atom, not for each edge, and so carries angles between neighbours on to the next atom.
+    The filters are graded: the first channel falls off like the radial functions, under :math:`f_R`, the last like the
+    envelope f, with :math:`q_n` from zero to one. Where :math:`f_R` decays, most channels so tell of what is
+    near, which is what energies mostly depend on, and a few carry far.
     The idea of coupling at the atom is that of NEMP (Zhang et al., Chem. Sci. 2026).
 
     Args:
@@ -195,10 +203,12 @@ class Coupled(Equivariant):
         self.of_sum = ScaledLinear(components, n, n)
         self.of_product = DegreeLinear(components, k, n)
         self.limit = SoftLimit(components)
-        self.radial_filter = torch.nn.Parameter(torch.zeros(n, n))
+        self.register_buffer("_reach", torch.linspace(0, 1, n) ** GRADING, persistent=False)
+        self.radial_filter = torch.nn.Parameter(torch.empty(n, n))
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new parameters; the filter is the envelope."""
+        """Draw new parameters; graded filters."""
         super().reset_parameters()
         torch.nn.init.zeros_(self.radial_filter)
 
@@ -212,11 +222,13 @@ class Coupled(Equivariant):
         product = self.coupling(self.narrow(orbital), species)  # -> [N, lm, k]
         return self.limit(self.of_sum(orbital_sum) + self.of_product(product))
 
-    def filter(self, radial: Tensor, envelope: Tensor) -> tuple[Tensor]:
-        """Envelope and learned part, ``[E, n]``."""
-        return (filtered(radial, envelope, self.radial_filter),)
+    def filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
+        """Between both envelopes, and learned part, ``[E, n]``."""
+        near = radial_envelope.unsqueeze(-1)  # -> [E, 1]
+        graded = near + (envelope.unsqueeze(-1) - near) * self._reach  # type: ignore[operator]  # -> [E, n]
+        return (graded + learned(radial, self.radial_filter),)
 
 
-def filtered(radial: Tensor, envelope: Tensor, weight: Tensor) -> Tensor:
-    r"""Learned filter :math:`f_n = f + n^{-1/2} \sum_{n'} R_{n'} V_{n'n}`, ``[E, n]``."""
-    return envelope.unsqueeze(-1) + radial @ (weight * weight.size(0) ** -0.5)
+def learned(radial: Tensor, weight: Tensor) -> Tensor:
+    r"""Learned part of a filter, :math:`n^{-1/2} \sum_{n'} R_{n'} V_{n'n}`, ``[E, n]``."""
+    return radial @ (weight * weight.size(0) ** -0.5)

@@ -22,14 +22,18 @@ class GaussianRadial(torch.nn.Module):
         num_species: number of elements.
         cutoff: cutoff in Angstrom; centres start evenly spread over it.
         num_rows: number of rows of the table.
+        width: standard deviation at the start, in units of the distance between centres.
 
     Shapes:
         - input: ``r [E]`` in Angstrom, ``species_j [E]``, ``species_i [E]`` (element index of neighbour, centre)
         - output: ``[E, n]``
     """
 
-    def __init__(self, num_radial: int, num_species: int, cutoff: float, num_rows: int) -> None:
+    def __init__(self, num_radial: int, num_species: int, cutoff: float, num_rows: int, width: float = 1.0) -> None:
         super().__init__()
+        if not width > 0:
+            raise ValueError(f"width: expected a positive number, got {width}")
+        self.width = float(width)
         self.num_radial = num_radial
         self.num_species = num_species
         self.cutoff = cutoff
@@ -43,7 +47,7 @@ class GaussianRadial(torch.nn.Module):
             spacing = self.cutoff / self.num_radial
             grid = (torch.arange(self.num_radial) + 0.5) * spacing
             self.centre.copy_(grid + 0.25 * spacing * (2 * torch.rand_like(self.centre) - 1))
-            self.set_exponents(torch.full_like(self.centre, 0.5 / spacing**2))
+            self.set_exponents(torch.full_like(self.centre, 0.5 / (self.width * spacing) ** 2))
 
     @torch.no_grad()
     def set_exponents(self, exponents: Tensor) -> None:
@@ -73,8 +77,8 @@ class GaussianRadial(torch.nn.Module):
 class ElementGaussians(GaussianRadial):
     """Radial functions that depend on the element of the neighbour only (REANN)."""
 
-    def __init__(self, num_radial: int, num_species: int, cutoff: float) -> None:
-        super().__init__(num_radial, num_species, cutoff, num_rows=num_species)
+    def __init__(self, num_radial: int, num_species: int, cutoff: float, width: float = 1.0) -> None:
+        super().__init__(num_radial, num_species, cutoff, num_species, width)
 
     def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
         """See :meth:`GaussianRadial.row`."""
@@ -84,8 +88,8 @@ class ElementGaussians(GaussianRadial):
 class PairGaussians(GaussianRadial):
     """Radial functions that depend on the elements of neighbour and centre."""
 
-    def __init__(self, num_radial: int, num_species: int, cutoff: float) -> None:
-        super().__init__(num_radial, num_species, cutoff, num_rows=num_species**2)
+    def __init__(self, num_radial: int, num_species: int, cutoff: float, width: float = 1.0) -> None:
+        super().__init__(num_radial, num_species, cutoff, num_species**2, width)
 
     def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
         """See :meth:`GaussianRadial.row`."""

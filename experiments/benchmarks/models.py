@@ -39,6 +39,7 @@ PLUS: Plan = {
         "angular": {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 3}},
         "radial_envelope": {"class_path": "DecayingCutoff", "init_args": {"power": 4}},
         "num_radial": 16,
+        "radial_width": 1.5,
         "num_iterations": 2,
     },
 }

@@ -27,7 +27,7 @@ def test_against_the_double_sum_over_neighbours(double: torch.dtype) -> None:
     orbital, _ = next(model.iterate(data.z, data.edge_index, vec))
     actual = descriptor(orbital, model.species(data.z)).view(6, 5, 3)  # -> [N, L + 1, k]
     species = model.species(data.z)
-    radial, _, _ = model.basis(vec, species[j], species[i])
+    radial, *_ = model.basis(vec, species[j], species[i])
     values = model.coefficient[species[j]] * radial  # -> [E, n]
     unit = vec / vec.norm(dim=1, keepdim=True)
     expected = torch.zeros(6, 5, 3)

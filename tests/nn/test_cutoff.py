@@ -74,7 +74,9 @@ def test_decay_must_be_positive() -> None:
 
 def test_decay() -> None:
     f = DecayingCutoff(power=3, length=0.5)(torch.tensor([0.5, 1.0], dtype=torch.float64), CUTOFF)
-    expected = polynomial_cutoff(torch.tensor([0.5, 1.0], dtype=torch.float64), CUTOFF) * torch.tensor([2.0, 5.0]) ** -1.5
+    expected = (
+        polynomial_cutoff(torch.tensor([0.5, 1.0], dtype=torch.float64), CUTOFF) * torch.tensor([2.0, 5.0]) ** -1.5
+    )
     assert_close(f, expected, 1e-6, "decaying cutoff")
 
 
