@@ -63,7 +63,8 @@ class EquiREANN(OrbitalNetwork):
         """Constructor arguments that rebuild this model."""
         config = super().config
         readout = config.pop("readout")
-        del config["descriptor"], config["rule"]
+        for fixed in ("descriptor", "rule", "radial_envelope", "radial_width"):
+            del config[fixed]
         return config | {
             "num_density": self.num_features,
             "hidden_channels": readout.hidden_channels,

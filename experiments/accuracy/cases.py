@@ -14,7 +14,7 @@ ALLOY = partial(Part, "NbMoTaW", "nbmotaw_hea")
 LIPS = partial(Part, "LiPS20", "lips20", group="system")
 
 
-def rmd17(molecule: str, elements: tuple[str, ...], atoms: int) -> Case:
+def rmd17(molecule: str, elements: tuple[str, ...], atoms: int, epochs: int) -> Case:
     """A molecule of rMD17, first official split."""
     part = partial(Part, "RMD17", "rmd17", options={"molecule": molecule})
     return Case(
@@ -25,7 +25,7 @@ def rmd17(molecule: str, elements: tuple[str, ...], atoms: int) -> Case:
         part("train", "950:"),
         {"test": part("test")},
         cutoff=5.0,
-        epochs=300,
+        epochs=epochs,
         energy_weight=float(atoms),
         remark="papers quote mean absolute errors, of energies and of force components",
     )
@@ -64,13 +64,13 @@ CASES = {
                 "H-transfer": ACAC("test_H_transfer"),
             },
             cutoff=5.0,
-            epochs=600,
+            epochs=300,
             energy_weight=15.0,
             quick=(4, 60),
         ),
-        rmd17("aspirin", ("H", "C", "O"), 21),
-        rmd17("ethanol", ("H", "C", "O"), 9),
-        rmd17("malonaldehyde", ("H", "C", "O"), 9),
+        rmd17("aspirin", ("H", "C", "O"), 21, 180),
+        rmd17("ethanol", ("H", "C", "O"), 9, 80),
+        rmd17("malonaldehyde", ("H", "C", "O"), 9, 80),
         Case(
             "co2-ni100",
             "CO2 on Ni(100), 640 + 80 frames",
@@ -79,7 +79,7 @@ CASES = {
             NICKEL("val", otherwise=("official_val", "1::8")),
             {"test": NICKEL("test", otherwise=("official_val", "3::4"))},
             cutoff=5.0,
-            epochs=100,
+            epochs=40,
             energy_weight=39.0,
             quick=(2, 15),
             remark="a part of the published set: its errors do not compare",
@@ -92,7 +92,7 @@ CASES = {
             BRINE("val"),
             {"test": BRINE("test")},
             cutoff=5.0,
-            epochs=25,
+            epochs=6,
             batch_size=2,
             energy_weight=190.0,
             quick=(1, 6),
@@ -106,7 +106,7 @@ CASES = {
             ALLOY("val"),
             {name: ALLOY(f"test_{name}") for name in ("pure", "binary", "quaternary")},
             cutoff=5.0,
-            epochs=60,
+            epochs=30,
             energy_weight=30.0,
             quick=(2, 12),
             remark="official tests, own selection of the training files",
@@ -119,7 +119,7 @@ CASES = {
             LIPS("val"),
             {"test": LIPS("test")},
             cutoff=5.0,
-            epochs=50,
+            epochs=15,
             batch_size=4,
             energy_weight=80.0,
             quick=(2, 8),

@@ -1,4 +1,4 @@
-"""Take one part of EquiREANN-plus away at a time, and train what is left.
+"""Take one part of EquiREANN-plus away at a time, or add one, and train what is left.
 
     python -m experiments.non_local.ablation [--quick] [--data FOLDER] [--model "order 3"]
 
@@ -13,6 +13,10 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
+from equireann_pyg.network import OrbitalNetwork
+from equireann_pyg.nn.scaling import calibrate
 from experiments.accuracy.cases import CASES as ACCURACY
 from experiments.benchmarks import results
 from experiments.benchmarks.models import Plan, Recipe, models
@@ -42,26 +46,57 @@ def rule(name: str) -> Plan:
     return {"class_path": name, "init_args": {"hidden_channels": HIDDEN}}
 
 
+class Unstandardised(OrbitalNetwork):
+    """A network that takes its features as they come."""
+
+    def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
+        """Fit, and forget the statistics of the features."""
+        super().fit_statistics(z, edge_index, edge_vec)
+        for scaling in self.scalings:
+            scaling.reset_parameters()
+
+
+class Unnormalised(OrbitalNetwork):
+    """A network whose orbital coefficients do not know how many neighbours there are."""
+
+    def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
+        """Fit, with the coefficients as they were drawn."""
+        calibrate(self, z, edge_index, edge_vec)
+
+
+def of_class(kind: type[OrbitalNetwork]) -> Recipe:
+    """The full model as another class."""
+    return replace(FULL, plan={**deepcopy(FULL.plan), "class_path": f"experiments.non_local.ablation.{kind.__name__}"})
+
+
+DECAYING: Plan = {"class_path": "DecayingCutoff", "init_args": {"power": 4}}
+COSINE: Plan = {"class_path": "CosineCutoff"}
+CHANNELS = FULL.plan["init_args"]["descriptor"]["init_args"]["num_channels"]
+
 VARIANTS = {
     "full": FULL,
-    "rule Filtered (no mixing, no coupling)": without(rule=rule("Filtered")),
-    "rule Equivariant (and no filter)": without(rule=rule("Equivariant")),
-    "rule Invariant (and no orbitals)": without(rule=rule("Invariant")),
-    "LastReadout": without(readout={"class_path": "LastReadout", "init_args": {"hidden_channels": HIDDEN}}),
+    "no mixing, no coupling: Filtered": without(rule=rule("Filtered")),
+    "and no filter: Equivariant": without(rule=rule("Equivariant")),
+    "and no orbitals: Invariant": without(rule=rule("Invariant")),
+    "readout of the last iteration": without(
+        readout={"class_path": "LastReadout", "init_args": {"hidden_channels": HIDDEN}}
+    ),
     "order 3": without(descriptor__order=3),
-    "order 2": without(descriptor__order=2),
-    "CosineCutoff": without(envelope={"class_path": "CosineCutoff"}),
-    "half the channels of products": without(
-        descriptor__num_channels=FULL.plan["init_args"]["descriptor"]["init_args"]["num_channels"] // 2
+    "order 2, a density for each degree": without(descriptor__order=2),
+    "a density for all degrees": without(
+        descriptor={"class_path": "Density", "init_args": {"num_density": 4 * CHANNELS}}
     ),
-    "half the channels of messages": without(
-        rule__num_channels=FULL.plan["init_args"]["rule"]["init_args"]["num_channels"] // 2
-    ),
+    "messages decay too": without(envelope=DECAYING, radial_envelope=None),
+    "radial functions do not decay": without(radial_envelope=None),
+    "cosine envelope for both": without(envelope=COSINE, radial_envelope=None),
+    "features not standardised": of_class(Unstandardised),
+    "no neighbour normalisation": of_class(Unnormalised),
+    "half the channels of products": without(descriptor__num_channels=CHANNELS // 2),
 }
 
 SMALL = {
-    "3bpa": replace(ACCURACY["3bpa"], epochs=60),
-    "c9h4-200": replace(CASES["c9h4-200"], epochs=100, quick=(5, 40)),
+    "3bpa": replace(ACCURACY["3bpa"], epochs=15),
+    "c9h4-200": replace(CASES["c9h4-200"], epochs=25, quick=(5, 40)),
 }
 SUITE = Suite(Path(__file__).parent, SMALL, VARIANTS, "ablation", quick_cases=("c9h4-200",))
 SHOWN = {"3bpa": ("300K", "600K"), "c9h4-200": ("test",)}
