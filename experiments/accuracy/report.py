@@ -15,7 +15,6 @@ from equireann_pyg import plots
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import Published, published
 from experiments.accuracy.run import SUITE
-from experiments.benchmarks import results
 from experiments.benchmarks.models import models
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.tables import (
@@ -157,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="of the quick runs")
     parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES), help="print only these cases")
     options = parser.parse_args(arguments)
-    rows, others = results.read(SUITE.table("results", options.quick)), published()
+    rows, others = SUITE.rows("results", options.quick), published()
     if not rows:
         parser.exit(1, "no results yet: run python -m experiments.accuracy.run\n")
     folder = SUITE.folder / "work" if options.quick else SUITE.folder

@@ -51,6 +51,18 @@ class Suite:
         """File of a table; those of quick runs lie among the checkpoints and never replace full ones."""
         return self.folder / "work" / f"{name}-quick.csv" if fast else self.folder / f"{name}.csv"
 
+    def rows(self, name: str, fast: bool) -> list[results.Row]:
+        """A table in the order of cases and models, whatever was run first."""
+        cases, models = list(self.cases), list(self.models)
+
+        def place(row: results.Row) -> tuple[int, int]:
+            return tuple(
+                names.index(row[column]) if row[column] in names else len(names)
+                for column, names in (("case", cases), ("model", models))
+            )  # type: ignore[return-value]
+
+        return sorted(results.read(self.table(name, fast)), key=place)
+
 
 @dataclass(frozen=True)
 class Job:

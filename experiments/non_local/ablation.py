@@ -18,7 +18,6 @@ from torch import Tensor
 from equireann_pyg.network import OrbitalNetwork
 from equireann_pyg.nn.scaling import calibrate
 from experiments.accuracy.cases import CASES as ACCURACY
-from experiments.benchmarks import results
 from experiments.benchmarks.models import Plan, Recipe, models
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import Suite, run_suite
@@ -104,7 +103,7 @@ SHOWN = {"3bpa": ("300K", "600K"), "c9h4-200": ("test",)}
 
 def sheets(fast: bool) -> list[Sheet]:
     """Variants in rows, tests in columns."""
-    rows = chosen(results.read(SUITE.table(SUITE.name, fast)), config_type="all")
+    rows = chosen(SUITE.rows(SUITE.name, fast), config_type="all")
     return [_sheet(rows)] if rows else []
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from equireann_pyg import nn
-from experiments.benchmarks import results
 from experiments.benchmarks.models import Plan, Recipe, Training
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import Suite, run_suite
@@ -66,7 +65,7 @@ SHOWN = {"c9h4-200": ("all",), "gnl": ("in-domain", "out-domain-nc-11,12", "out-
 
 def sheets(fast: bool) -> list[Sheet]:
     """Descriptors in rows, rules in columns, one table for each kind of test frames."""
-    rows = chosen(results.read(SUITE.table(SUITE.name, fast)), split="test")
+    rows = chosen(SUITE.rows(SUITE.name, fast), split="test")
     return [
         _sheet(chosen(rows, case=case, config_type=kind), case, kind)
         for (case,) in distinct(rows, "case")

@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sheets:
         parser.exit(1, "no results yet: run python -m experiments.non_local.run\n")
     publish(sheets, folder / "results.md", "Non-locality: results" + (" of quick runs" if fast else ""))
-    scans = results.read(SUITE.table("scans", fast))
+    scans = SUITE.rows("scans", fast)
     for path in draw(scans, folder / "figures") if scans else []:
         print(path)
 
 
 def _sheets(fast: bool) -> list[Sheet]:
-    rows = results.read(SUITE.table("results", fast))
+    rows = SUITE.rows("results", fast)
     sheets = [case_sheet(name, chosen(rows, case=name)) for (name,) in distinct(rows, "case")]
     costs = results.read(SUITE.table("cost", fast))
     if costs:
