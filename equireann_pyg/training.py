@@ -25,6 +25,7 @@ from equireann_pyg.metrics import PotentialErrors
 from equireann_pyg.potential import Potential
 from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.properties import Property
+from equireann_pyg.warm_start import RidgeWarmStart
 
 Schedule = Callable[[torch.optim.Optimizer], LRScheduler | ReduceLROnPlateau]
 
@@ -50,6 +51,7 @@ class PotentialTask(lightning.LightningModule):
         compile: evaluate through torch's compiler (see :class:`~equireann_pyg.compilation.CompiledPotential`): a minute or so
             before the first step, faster steps from then on.
         properties: further outputs to train, such as :class:`~equireann_pyg.properties.Dipole`.
+        warm_start: closed-form start of the linear part of the readout; None starts it at zero.
 
     Raises:
         ValueError: at the start of a run, if the data have elements the model does not know.
@@ -65,6 +67,7 @@ class PotentialTask(lightning.LightningModule):
         warmup_steps: int = 0,
         compile: bool = False,
         properties: list[Property] | None = None,
+        warm_start: RidgeWarmStart | None = None,
     ) -> None:
         super().__init__()
         self.potential = Potential(model, properties or [])
@@ -74,6 +77,7 @@ class PotentialTask(lightning.LightningModule):
         self.lr_interval = lr_interval
         self.warmup_steps = warmup_steps
         self.compile_potential = compile
+        self.warm_start = warm_start
         self.fit_errors, self.val_errors, self.test_errors = PotentialErrors(), PotentialErrors(), PotentialErrors()
         self.val_sums: list[tuple[Tensor, Tensor]] = []
 
@@ -93,6 +97,8 @@ class PotentialTask(lightning.LightningModule):
             check_elements(dataset, self.potential.elements, name)
         if stage == "fit" and self.trainer.ckpt_path is None and "train" in datasets:
             prepare_potential(self.potential, datasets["train"])
+            if self.warm_start is not None:
+                self.warm_start(self.potential, datasets["train"], self.loss)
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule; a plateau schedule watches ``val/loss``."""

@@ -40,6 +40,10 @@ class EnergyReadout(torch.nn.Module):
         for part in self.children():
             part.reset_parameters()  # type: ignore[operator]
 
+    def linear_weights(self) -> list[Tensor]:
+        """Parameters in which the energies are linear, see :class:`~equireann_pyg.warm_start.RidgeWarmStart`."""
+        return []
+
     def forward(self, features: Sequence[Tensor], species: Tensor) -> Tensor:
         """Atomic energies."""
         raise TypeError(f"{type(self).__name__} must define forward(features, species)")
@@ -73,6 +77,10 @@ class AllReadout(LastReadout):
         """Draw a new network; the linear part starts at zero."""
         super().reset_parameters()
         self.linear.reset_parameters(gain=0.0)
+
+    def linear_weights(self) -> list[Tensor]:
+        """Those of the linear part."""
+        return [self.linear.weight, self.linear.bias]
 
     def forward(self, features: Sequence[Tensor], species: Tensor) -> Tensor:
         """Energies from the features of all iterations."""

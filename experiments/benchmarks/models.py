@@ -20,6 +20,7 @@ import yaml
 
 import equireann_pyg.cli  # the classes that plans name
 from equireann_pyg.checkpoint import recipe
+from equireann_pyg.warm_start import RidgeWarmStart
 
 Plan = dict[str, Any]
 """``class_path`` and ``init_args`` of a class, as in a configuration file."""
@@ -62,6 +63,25 @@ class Training:
     warmup_steps: int = 50
     decay: float = 0.99
     clip: float = 10.0
+
+    def warm_start(self) -> RidgeWarmStart | None:
+        """How the linear part of the readout starts; None: at zero."""
+        return None
+
+
+@dataclass(frozen=True)
+class WarmStarted(Training):
+    """Likewise, from a ridge regression.
+
+    Args:
+        alpha: of its penalty.
+    """
+
+    alpha: float = 1e-3
+
+    def warm_start(self) -> RidgeWarmStart:
+        """See :class:`Training`."""
+        return RidgeWarmStart(self.alpha)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ def train(
         lr_scheduler=cosine(steps),
         lr_interval="step",
         warmup_steps=how.warmup_steps,
+        warm_start=how.warm_start(),
     )
     clock = Clock()
     trainer = make_trainer(case.epochs, how, clock, folder, progress)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from equireann_pyg.network import OrbitalNetwork
 from equireann_pyg.nn.scaling import calibrate
 from experiments.accuracy.cases import CASES as ACCURACY
-from experiments.benchmarks.models import Plan, Recipe, models
+from experiments.benchmarks.models import Plan, Recipe, WarmStarted, models
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import Suite, run_suite
 from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_forces
@@ -90,6 +90,7 @@ VARIANTS = {
     "cosine envelope for both": without(envelope=COSINE, radial_envelope=None),
     "features not standardised": of_class(Unstandardised),
     "no neighbour normalisation": of_class(Unnormalised),
+    "ridge regression first": replace(FULL, training=WarmStarted(**asdict(FULL.training))),
     "half the channels of products": without(descriptor__num_channels=CHANNELS // 2),
 }
 

@@ -1,0 +1,136 @@
+"""Warm start of the readout: the minimum of the regularised loss, and nothing else changed."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import lightning
+import pytest
+import torch
+from torch import Tensor
+
+from equireann_pyg import REANN, Potential, from_ase
+from equireann_pyg.callbacks import ExponentialMovingAverage
+from equireann_pyg.data import AtomsDataModule
+from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.network import OrbitalNetwork
+from equireann_pyg.nn import AllReadout, Density
+from equireann_pyg.preparation import prepare_potential
+from equireann_pyg.testing import assert_close
+from equireann_pyg.training import PotentialTask
+from equireann_pyg.warm_start import Quadratic, RidgeWarmStart, linear_weights
+from tests.copper import frames
+
+CUTOFF = 3.5
+LOSS = EnergyForcesStressLoss()
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return [from_ase(atoms, CUTOFF) for atoms in frames(6)]
+
+
+def fresh(graphs, readout=None) -> Potential:
+    torch.manual_seed(0)
+    readout = AllReadout([4]) if readout is None else readout
+    model = OrbitalNetwork(["Cu"], CUTOFF, Density(3), readout=readout, num_radial=3, num_iterations=1)
+    potential = Potential(model).to(torch.get_default_dtype())
+    prepare_potential(potential, graphs)
+    return potential
+
+
+def quadratic(potential, graphs) -> Quadratic:
+    from torch_geometric.data import Batch
+
+    return Quadratic(potential, linear_weights(potential), [Batch.from_data_list(graphs)], LOSS)
+
+
+def minimum(potential, graphs, alpha) -> Tensor:
+    """From the normal equations, the curvature column by column."""
+    potential = deepcopy(potential).train()
+    loss = quadratic(potential, graphs)
+    zero = torch.zeros_like(loss.point())
+    slope = loss.gradient(zero)
+    columns = [loss.gradient(column) - slope for column in torch.eye(len(zero))]
+    curvature = torch.stack(columns, dim=1) + 2 * alpha * torch.eye(len(zero))
+    return torch.linalg.solve(curvature, -slope)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0])
+def test_it_finds_the_minimum(graphs, alpha, double):
+    potential = fresh(graphs)
+    expected = minimum(potential, graphs, alpha)
+    assert float(expected.abs().max()) > 1e-3
+    RidgeWarmStart(alpha, steps=50, batch_size=4)(potential, graphs, LOSS)
+    found = quadratic(potential.train(), graphs).point()
+    assert_close(found, expected, 2e-3, "weights")
+
+
+def test_it_lowers_the_loss_and_touches_nothing_else(graphs):
+    potential = fresh(graphs).eval()
+    before = deepcopy(potential.state_dict())
+    RidgeWarmStart(1e-4)(potential, graphs, LOSS)
+    changed = {name for name, value in potential.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"model.readout.linear.weight", "model.readout.linear.bias"}
+    assert not potential.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in potential.parameters())
+    after = deepcopy(potential.state_dict())
+    losses = []
+    for state in (before, after):
+        potential.load_state_dict(state)
+        part = quadratic(potential.train(), graphs)
+        sums, counts = part._sums(part.batches[0])
+        losses.append(float(LOSS.weighted(LOSS.final(), sums / counts.clamp(min=1)).detach()))
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_it_repeats_itself(graphs):
+    first, second = fresh(graphs), fresh(graphs)
+    for potential in (first, second):
+        RidgeWarmStart(steps=3)(potential, graphs, LOSS)
+    assert torch.equal(first.model.readout.linear.weight, second.model.readout.linear.weight)
+
+
+def test_bad_arguments_and_readouts(graphs):
+    for arguments in ({"alpha": -1.0}, {"steps": 0}, {"frames": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match="expected alpha of 0 or more"):
+            RidgeWarmStart(**arguments)
+    potential = Potential(REANN(["Cu"], CUTOFF, num_radial=3, num_density=3, hidden_channels=[4], num_iterations=1))
+    with pytest.raises(ValueError, match=r"REANN has no linear part.*AllReadout"):
+        RidgeWarmStart()(potential, graphs, LOSS)
+
+
+class Start(lightning.Callback):
+    """Remembers the averaged and the trained linear weights before the first step."""
+
+    def on_train_batch_start(self, trainer, pl_module, *_):
+        if trainer.global_step == 0:
+            (average,) = (c for c in trainer.callbacks if isinstance(c, ExponentialMovingAverage))
+            self.mean = average._average_model.module.potential.model.readout.linear.weight.detach().clone()
+            self.trained = pl_module.potential.model.readout.linear.weight.detach().clone()
+
+
+def test_a_training_starts_from_it(graphs):
+    data = AtomsDataModule(CUTOFF, batch_size=3)
+    data.datasets = {"train": graphs}
+    expected = fresh(graphs)
+    RidgeWarmStart()(expected, graphs, LOSS)
+    torch.manual_seed(0)
+    model = OrbitalNetwork(["Cu"], CUTOFF, Density(3), readout=AllReadout([4]), num_radial=3, num_iterations=1)
+    start = Start()
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[ExponentialMovingAverage(0.9), start],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        inference_mode=False,
+    )
+    trainer.fit(PotentialTask(model, LOSS, warm_start=RidgeWarmStart()), data)
+    weight = expected.model.readout.linear.weight
+    assert float(weight.detach().abs().max()) > 1e-3
+    assert torch.equal(start.trained, weight)
+    assert torch.equal(start.mean, weight)
