@@ -22,18 +22,19 @@ class RidgeWarmStart:
 
     Args:
         alpha: of the penalty, in units of the loss; keeps weights small that the sample does not determine.
-        steps: largest number of steps; they end earlier where the gradient has fallen by five orders of magnitude.
+        steps: largest number of steps; they end earlier where the gradient has fallen by five orders of magnitude, or where
+            curvature cannot be told from rounding.
         frames: size of the sample, spread evenly over the training set.
         batch_size: frames evaluated together.
 
     Raises:
-        ValueError: for a negative ``alpha``, or fewer than one step, frame or frame of a batch.
+        ValueError: for an ``alpha`` that is negative or not finite, or fewer than one step, frame or frame of a batch.
     """
 
     def __init__(self, alpha: float = 1e-3, steps: int = 30, frames: int = 200, batch_size: int = 8) -> None:
-        if alpha < 0 or min(steps, frames, batch_size) < 1:
+        if not 0 <= alpha < float("inf") or min(steps, frames, batch_size) < 1:
             raise ValueError(
-                "RidgeWarmStart: expected alpha of 0 or more, and steps, frames and batch_size of 1 or more, got "
+                "RidgeWarmStart: expected a finite alpha of 0 or more, and steps, frames and batch_size of 1 or more, got "
                 f"{alpha}, {steps}, {frames} and {batch_size}"
             )
         self.alpha, self.steps, self.frames, self.batch_size = alpha, steps, frames, batch_size
@@ -69,16 +70,31 @@ class RidgeWarmStart:
         residual = -slope - 2 * self.alpha * start
         direction, square = residual.clone(), residual.square().sum()
         enough = 1e-10 * square
+        past: list[Tensor] = []  # unit residuals
+        stiffest, rounding = 0.0, torch.finfo(quadratic.weights[0].dtype).eps
         for _ in range(self.steps):
             if square <= enough:
                 break
+            past.append(residual / square.sqrt())
             unit = direction / direction.norm()
             image = direction.norm() * (quadratic.gradient(start + unit) - slope) + 2 * self.alpha * direction
+            curvature = float(direction @ image / direction.square().sum())
+            stiffest = max(stiffest, curvature)
+            if not curvature > rounding * stiffest:
+                break
             length = square / (direction @ image)
-            solution, residual = solution + length * direction, residual - length * image
+            solution, residual = solution + length * direction, orthogonal(residual - length * image, past)
             square, last = residual.square().sum(), square
             direction = residual + square / last * direction
         quadratic.move(start + solution)
+
+
+def orthogonal(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
+    """Part of a vector orthogonal to an orthonormal basis: left to itself, conjugacy is lost within a dozen steps."""
+    rows = torch.stack(list(basis))
+    for _ in range(2):  # once is not enough in finite precision
+        vector = vector - rows.T @ (rows @ vector)
+    return vector
 
 
 class Quadratic:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 
 import lightning
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Batch
 
 from equireann_pyg import REANN, Potential, from_ase
 from equireann_pyg.callbacks import ExponentialMovingAverage
+from equireann_pyg.cli import main
 from equireann_pyg.data import AtomsDataModule
 from equireann_pyg.loss import EnergyForcesStressLoss
 from equireann_pyg.network import OrbitalNetwork
@@ -30,19 +33,23 @@ def graphs():
     return [from_ase(atoms, CUTOFF) for atoms in frames(6)]
 
 
-def fresh(graphs, readout=None) -> Potential:
+def fresh(graphs, channels=3, num_iterations=1) -> Potential:
     torch.manual_seed(0)
-    readout = AllReadout([4]) if readout is None else readout
-    model = OrbitalNetwork(["Cu"], CUTOFF, Density(3), readout=readout, num_radial=3, num_iterations=1)
+    sizes = {"num_radial": channels, "num_iterations": num_iterations}
+    model = OrbitalNetwork(["Cu"], CUTOFF, Density(channels), readout=AllReadout([4]), **sizes)
     potential = Potential(model).to(torch.get_default_dtype())
     prepare_potential(potential, graphs)
     return potential
 
 
 def quadratic(potential, graphs) -> Quadratic:
-    from torch_geometric.data import Batch
-
     return Quadratic(potential, linear_weights(potential), [Batch.from_data_list(graphs)], LOSS)
+
+
+def loss_of(potential, graphs) -> float:
+    part = quadratic(deepcopy(potential).train(), graphs)
+    sums = part._sums(part.batches[0])[0]
+    return float(LOSS.weighted(LOSS.final(), sums / part.counts).detach())
 
 
 def minimum(potential, graphs, alpha) -> Tensor:
@@ -74,14 +81,40 @@ def test_it_lowers_the_loss_and_touches_nothing_else(graphs):
     assert changed == {"model.readout.linear.weight", "model.readout.linear.bias"}
     assert not potential.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in potential.parameters())
-    after = deepcopy(potential.state_dict())
-    losses = []
-    for state in (before, after):
-        potential.load_state_dict(state)
-        part = quadratic(potential.train(), graphs)
-        sums, counts = part._sums(part.batches[0])
-        losses.append(float(LOSS.weighted(LOSS.final(), sums / counts.clamp(min=1)).detach()))
-    assert losses[1] < 0.8 * losses[0]
+    after = loss_of(potential, graphs)
+    potential.load_state_dict(before)
+    assert after < 0.8 * loss_of(potential, graphs)
+
+
+def test_the_gradient_vanishes_from_any_start(graphs, double):
+    potential, alpha = fresh(graphs).train(), 1e-3
+    for weight in linear_weights(potential):
+        torch.nn.init.normal_(weight)
+    loss = quadratic(potential, graphs)
+    start = loss.point()
+    slope = loss.gradient(start) + 2 * alpha * start
+    RidgeWarmStart(alpha, batch_size=4)(potential, graphs, LOSS)
+    found = loss.point()
+    assert float((loss.gradient(found) + 2 * alpha * found).norm()) < 2e-5 * float(slope.norm())
+
+
+def test_single_precision_goes_the_same_way(graphs):
+    single = fresh(graphs, channels=16, num_iterations=2)
+    double = deepcopy(single).double()
+    before = loss_of(double, graphs)
+    for potential in (single, double):
+        RidgeWarmStart(1e-3, steps=18)(potential, graphs, LOSS)
+    after = loss_of(double, graphs)
+    assert after < 0.1 * before
+    assert loss_of(single, graphs) == pytest.approx(after, rel=1e-2)
+
+
+def test_flat_directions_are_left_alone(graphs):
+    potential = fresh(graphs, channels=16, num_iterations=2)
+    before = loss_of(potential, graphs)
+    RidgeWarmStart(alpha=0.0, steps=100)(potential, graphs, LOSS)
+    assert loss_of(potential, graphs) < 0.01 * before
+    assert float(potential.model.readout.linear.weight.detach().abs().max()) < 100
 
 
 def test_it_repeats_itself(graphs):
@@ -92,8 +125,9 @@ def test_it_repeats_itself(graphs):
 
 
 def test_bad_arguments_and_readouts(graphs):
-    for arguments in ({"alpha": -1.0}, {"steps": 0}, {"frames": 0}, {"batch_size": 0}):
-        with pytest.raises(ValueError, match="expected alpha of 0 or more"):
+    numbers = [{"alpha": alpha} for alpha in (-1.0, float("nan"), float("inf"))]
+    for arguments in [*numbers, {"steps": 0}, {"frames": 0}, {"batch_size": 0}]:
+        with pytest.raises(ValueError, match="expected a finite alpha of 0 or more"):
             RidgeWarmStart(**arguments)
     potential = Potential(REANN(["Cu"], CUTOFF, num_radial=3, num_density=3, hidden_channels=[4], num_iterations=1))
     with pytest.raises(ValueError, match=r"REANN has no linear part.*AllReadout"):
@@ -134,3 +168,16 @@ def test_a_training_starts_from_it(graphs):
     assert float(weight.detach().abs().max()) > 1e-3
     assert torch.equal(start.trained, weight)
     assert torch.equal(start.mean, weight)
+
+
+def test_only_a_fresh_run_starts_from_it(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = []
+    monkeypatch.setattr(RidgeWarmStart, "__call__", lambda self, potential, dataset, loss: calls.append(self.steps))
+    config = str(Path(__file__).parent / "conf" / "tiny.yaml")
+    words = ["fit", "--config", config, "--data.train", train]
+    words += ["--model.warm_start", "RidgeWarmStart", "--model.warm_start.steps", "7", "--trainer.max_epochs"]
+    assert main([*words, "1"]) == 0
+    assert calls == [7]
+    assert main([*words, "2", "--ckpt_path", "ckpt/last.ckpt"]) == 0
+    assert calls == [7]

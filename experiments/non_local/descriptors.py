@@ -58,7 +58,7 @@ def pairs() -> dict[str, Recipe]:
     }
 
 
-SMALL = {"c9h4-200": replace(CASES["c9h4-200"], epochs=60, quick=(5, 40)), "gnl": replace(CASES["gnl"], epochs=60)}
+SMALL = {"c9h4-200": replace(CASES["c9h4-200"], epochs=60, quick=(5, 40)), "gnl": replace(CASES["gnl"], epochs=40)}
 SUITE = Suite(Path(__file__).parent, SMALL, pairs(), "descriptors", quick_cases=("c9h4-200",))
 SHOWN = {"c9h4-200": ("all",), "gnl": ("in-domain", "out-domain-nc-11,12", "out-domain-nc-15,16")}
 
