@@ -24,7 +24,7 @@ LAYERS = [  # a module imports only from layers above its own
     {"network", "graph"},
     {"models", "properties"},
     {"potential", "loss", "references"},
-    {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks"},
+    {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start"},
     {"export"},
     {"calculator", "data"},
     {"training", "callbacks", "evaluation", "datasets"},

@@ -25,6 +25,7 @@ from equireann_pyg.warm_start import Quadratic, RidgeWarmStart, linear_weights
 from tests.copper import frames
 
 CUTOFF = 3.5
+CONF = Path(__file__).parent / "conf" / "tiny.yaml"
 LOSS = EnergyForcesStressLoss()
 
 
@@ -170,14 +171,21 @@ def test_a_training_starts_from_it(graphs):
     assert torch.equal(start.mean, weight)
 
 
-def test_only_a_fresh_run_starts_from_it(train, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_weights(train, tmp_path, monkeypatch):
+    def spoil(self, potential, dataset, loss):
+        assert self.steps == 7
+        torch.nn.init.constant_(potential.model.coefficient, 9.0)
+
+    def fit(epochs, folder, *more) -> dict[str, Tensor]:
+        words = ["--trainer.max_epochs", epochs, "--trainer.callbacks.dirpath", folder, *more]
+        assert main(["fit", "--config", str(CONF), "--data.train", train, *words]) == 0
+        return torch.load(f"{folder}/last.ckpt", weights_only=True)["current_model_state"]
+
     monkeypatch.chdir(tmp_path)
-    calls = []
-    monkeypatch.setattr(RidgeWarmStart, "__call__", lambda self, potential, dataset, loss: calls.append(self.steps))
-    config = str(Path(__file__).parent / "conf" / "tiny.yaml")
-    words = ["fit", "--config", config, "--data.train", train]
-    words += ["--model.warm_start", "RidgeWarmStart", "--model.warm_start.steps", "7", "--trainer.max_epochs"]
-    assert main([*words, "1"]) == 0
-    assert calls == [7]
-    assert main([*words, "2", "--ckpt_path", "ckpt/last.ckpt"]) == 0
-    assert calls == [7]
+    monkeypatch.setattr(RidgeWarmStart, "__call__", spoil)
+    resume = ("--ckpt_path", "first/last.ckpt")
+    start = ("--model.warm_start", "RidgeWarmStart", "--model.warm_start.steps", "7")
+    spoilt, first = fit("1", "spoilt", *start), fit("1", "first")
+    assert float(spoilt["potential.model.coefficient"].min()) > 5 > float(first["potential.model.coefficient"].max())
+    without, resumed = fit("2", "without", *resume), fit("2", "with", *resume, *start)
+    assert all(torch.equal(resumed[name], value) for name, value in without.items())
