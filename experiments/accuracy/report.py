@@ -32,7 +32,7 @@ from experiments.non_local.figures import legend, plain_log
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DRAWN = {"3bpa": "600K", "acac": "600K", "rmd17-aspirin": "test", "nbmotaw": "quaternary"}
+DRAWN = {"3bpa": "600K", "acac": "600K", "rmd17-aspirin": "test"}
 """Cases of the picture, with the test that is drawn."""
 
 TIMED = "rmd17-aspirin"

@@ -167,6 +167,13 @@ def test_a_truncated_table_is_refused(tmp_path):
         results.read(path)
 
 
+def test_rows_come_in_the_order_of_cases_and_models(suite):
+    (case,), names = suite.cases, list(suite.models)
+    made = [{"case": case, "model": name} for name in ("unknown", *reversed(names))]
+    results.write(suite.table("results", False), made, ("case", "model"))
+    assert [row["model"] for row in suite.rows("results", False)] == [*names, "unknown"]
+
+
 def test_rows_of_the_same_run_are_replaced(tmp_path):
     path, row = tmp_path / "results.csv", {"case": "a", "model": "m", "seed": "0", "frames": "1"}
     results.append(path, [row, row | {"seed": "1"}], results.COLUMNS)

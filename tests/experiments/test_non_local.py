@@ -137,8 +137,9 @@ def test_every_descriptor_goes_with_every_rule(name):
 
 
 def test_variants_differ_from_the_full_model_and_each_other():
-    plans = [recipe.plan for recipe in ablation.VARIANTS.values()]
-    assert all(plan not in plans[:index] for index, plan in enumerate(plans))
+    recipes = list(ablation.VARIANTS.values())
+    assert all(recipe not in recipes[:index] for index, recipe in enumerate(recipes))
+    assert [recipe.training.warm_start() for recipe in recipes].count(None) == len(recipes) - 1
     assert ablation.without(descriptor__order=2).build(["H"], 4.0).descriptors[0].order == 2
     assert ablation.FULL.plan["init_args"]["descriptor"]["init_args"]["order"] == 4
     for recipe in ablation.VARIANTS.values():
