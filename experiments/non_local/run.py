@@ -2,7 +2,8 @@
 
     python -m experiments.non_local.run [--quick] [--data FOLDER] [--case c9h4-200 gnl] [--model EquiREANN] [--seed 0 1]
 
-An interrupted run goes on where it was; what is finished is skipped. Adds to results.csv and scans.csv.
+An interrupted run goes on where it was; what is finished is skipped. Adds to results.csv and scans.csv, then prints
+and draws all results so far.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.benchmarks.models import models
-from experiments.benchmarks.run import Suite, run_suite
+from experiments.benchmarks.run import Suite, options_of, run_suite
 from experiments.non_local.cases import CASES
 
 QUICK = ("c9h4-200", "gnl", "cumulene", "lode", "au2-4g")
@@ -20,8 +21,12 @@ SUITE = Suite(Path(__file__).parent, CASES, models(), scans="scans", quick_cases
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; number of jobs that failed."""
-    return run_suite(SUITE, __doc__, arguments)
+    """Run, and print the tables; number of jobs that failed."""
+    from experiments.non_local import report  # which needs the suite
+
+    failures = run_suite(SUITE, __doc__, arguments)
+    report.main(["--quick"] * options_of(SUITE, __doc__, arguments).quick)
+    return failures
 
 
 if __name__ == "__main__":
