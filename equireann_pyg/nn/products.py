@@ -101,13 +101,12 @@ class ACEProducts(Descriptor):
         mixed = self.mix(orbital)  # -> [N, lm, k]
         if self.order > 2:
             return self._invariants(mixed, species)
-        features = [mixed[:, 0], self.dot(mixed, mixed)]
-        return torch.cat(features[: self.order], dim=1)
+        return torch.cat([mixed[:, 0], *([self.dot(mixed, mixed)] if self.order == 2 else [])], dim=1)
 
     def _invariants(self, mixed: Tensor, species: Tensor) -> Tensor:
         if kernels_for(mixed, self.coupling.weight):
             table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
             return invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)
         product = self.coupling(mixed, species)  # -> [N, lm, k]
-        features = [mixed[:, 0], self.dot(mixed, mixed), self.dot(mixed, product), self.dot(product, product)]
-        return torch.cat(features[: self.order], dim=1)
+        pairs = [(mixed, mixed), (mixed, product), (product, product)][: self.order - 1]
+        return torch.cat([mixed[:, 0], *(self.dot(a, b) for a, b in pairs)], dim=1)
