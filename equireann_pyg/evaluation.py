@@ -20,9 +20,10 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg import plots
 from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.data import AtomsDataset
+from equireann_pyg.data import AtomsDataset, LabelReport, print_report
 from equireann_pyg.elements import describe
 from equireann_pyg.graph import LABELS, PER_ATOM, LabelKeys, label_of
+from equireann_pyg.labels import CONDITIONS, EXPECTED
 from equireann_pyg.metrics import QUANTITIES, PotentialErrors
 from equireann_pyg.potential import Potential
 
@@ -171,16 +172,22 @@ def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data]
 
 
 def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -> list[Data]:
-    """Graphs of all files, of elements that the potential knows.
+    """Graphs of all files, of elements that the potential knows; prints which labels were found.
 
     Raises:
         FileNotFoundError: if a file does not exist.
         ValueError: for unreadable files, unknown elements, or if no frame has a label; names file and frame.
     """
     dataset: list[Data] = []
+    reports: list[LabelReport] = []
+    labels = [*EXPECTED, *(name for name in potential.scales() if name in LABELS and name not in EXPECTED)]
+    conditions = list(CONDITIONS) if len(potential.properties) else []
     for file in files:
-        graphs = AtomsDataset(file, potential.cutoff, keys).graphs
-        for index, data in enumerate(graphs):
+        try:
+            whole = AtomsDataset(file, potential.cutoff, keys, labels=[*labels, *conditions])
+        except ValueError as error:
+            raise ValueError(str(error).replace("--data.keys.", "--keys.")) from error
+        for index, data in enumerate(whole):
             unknown = set(data.z.tolist()) - set(potential.elements)
             if unknown:
                 known = describe(potential.elements)
@@ -188,9 +195,11 @@ def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -
                     f"{file}, frame {index}: unknown element {describe(unknown)}; the potential was made for {known}: "
                     "remove the frame or train with that element"
                 )
-        dataset += graphs
-    if not any(bool(torch.isfinite(label_of(data, name)).any()) for data in dataset for name in LABELS):
+        dataset += whole.graphs
+        reports += whole.reports
+    if not any(report.count(name) for report in reports for name in labels):
         raise ValueError(f"{', '.join(files)}: no frame has a label; name them with --keys.energy, --keys.forces, ...")
+    print_report(reports)
     return dataset
 
 
