@@ -104,11 +104,23 @@ def cut(text: str, lines: int) -> str:
         (lambda text: cut(text, 5), r"frame 2, line 14: 5 atoms announced, 0 follow"),
         (lambda text: cut(text, 6), r"frame 2, line 14: 5 atoms announced, 0 follow"),
         (lambda text: text[:-40], "frame 2, line 20: the last line ends early"),
-        (lambda text: text[:-3], "frame 2, line 20: the last line ends early: '.*0.683579'"),  # in the middle of the last number
+        (
+            lambda text: text[:-3],
+            "frame 2, line 20: the last line ends early: '.*0.683579'",
+        ),  # in the middle of the last number
         (lambda text: text.replace("\n4\n", "\n\n4\n"), "frame 1, line 8: blank but frames follow it: remove the line"),
-        (lambda text: text.replace("\n4\n", "\n3\n"), "frame 2, line 13: expected a number of atoms after the 3 announced in line 8, got 'Cu"),
-        (lambda text: text.replace("\n4\n", "\n5\n"), "frame 2, line 15: expected a number of atoms after the 5 announced in line 8, got 'Prop"),
-        (lambda text: text.replace("Cu ", "Qq ", 1), "frame 0, line 3: unknown element 'Qq': expected a chemical symbol$"),
+        (
+            lambda text: text.replace("\n4\n", "\n3\n"),
+            "frame 2, line 13: expected a number of atoms after the 3 announced in line 8, got 'Cu",
+        ),
+        (
+            lambda text: text.replace("\n4\n", "\n5\n"),
+            "frame 2, line 15: expected a number of atoms after the 5 announced in line 8, got 'Prop",
+        ),
+        (
+            lambda text: text.replace("Cu ", "Qq ", 1),
+            "frame 0, line 3: unknown element 'Qq': expected a chemical symbol$",
+        ),
         (lambda text: "hello\nworld\n", "frame 0, line 1: expected a number of atoms, got 'hello'"),
         (lambda text: "", "no frames; expected a file that ase.io.read can open"),
         (lambda text: "\n\n", "no frames"),

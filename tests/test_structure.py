@@ -27,12 +27,13 @@ LAYERS = [  # a module imports only from layers above its own
     {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start"},
     {"export"},
     {"calculator", "data"},
+    {"predictions"},
     {"training", "callbacks", "evaluation", "datasets"},
     {"cli"},
     {"__main__"},
 ]
-LIGHTNING = {"training", "data", "cli", "callbacks"}
-ASE = {"graph", "data", "calculator", "callbacks", "reann_io", "datasets"}
+LIGHTNING = {"training", "data", "cli", "callbacks", "predictions"}
+ASE = {"graph", "data", "calculator", "predictions", "reann_io", "datasets"}
 
 
 def module_of(path: Path) -> str:

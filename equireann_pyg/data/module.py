@@ -9,12 +9,13 @@ from typing import Any
 
 import lightning
 import torch
+from ase import Atoms
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DistributedSampler
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from equireann_pyg.data.dataset import AtomsDataset
+from equireann_pyg.data.dataset import AtomsDataset, file_list
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.data.report import LabelReport, keys_found, print_report
 from equireann_pyg.data.sampling import (
@@ -139,6 +140,14 @@ class AtomsDataModule(lightning.LightningDataModule):
             found = keys_found(read_frames(dataset.files[0])[0])
             raise ValueError(f"{dataset.files[0]}: no frame has an energy; set data.keys.energy ({found})")
         return dataset.graphs
+
+    def structures(self, name: str) -> list[Atoms]:
+        """Structures of a set as they are in its files, which are read again for them.
+
+        Args:
+            name: train, val, test or predict.
+        """
+        return [atoms for file in file_list(self.files[name] or []) for atoms in read_frames(file)]
 
     def _split(self, frames: Sequence[Data]) -> tuple[Sequence[Data], Sequence[Data]]:
         count = round(self.val_fraction * len(frames))
