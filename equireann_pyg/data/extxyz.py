@@ -109,7 +109,9 @@ def read_frame(frame: Frame) -> tuple[Atoms, list[str]]:
         columns = parse_properties(info.get("Properties", PLAIN))
     except ValueError as error:
         raise ValueError(f"line {frame.start + 1}: {error}") from error
-    atom_lines = frame.lines[1 : 1 + frame.size]
+    atom_lines, vectors = frame.lines[1 : 1 + frame.size], frame.lines[1 + frame.size :]
+    if vectors and {"Properties", "Lattice"} & info.keys():
+        raise ValueError(f"line {frame.start + 2 + frame.size}: VEC beside Properties or Lattice: remove one of them")
     notes += _check_widths(atom_lines, columns, frame.start + 2, "Properties" in info)
     if any(column.kind == "L" for column in columns):
         _explain(atom_lines, columns, frame.start + 2)  # ASE takes any other word for F
@@ -123,6 +125,8 @@ def read_frame(frame: Frame) -> tuple[Atoms, list[str]]:
         raise ValueError(f"line {frame.start + 1}: unreadable ({reason}): restore the frame") from error
     if not (atoms.numbers.min() > 0 and atoms.numbers.max() < len(SYMBOLS)):
         _explain(atom_lines, columns, frame.start + 2)
+    if vectors:  # ASE reads no entries then
+        atoms.info |= {key: value for key, value in info.items() if key not in ("Properties", "pbc")}
     for place in (atoms.info, atoms.arrays):
         for key in [key for key in place if key.startswith(STASH)]:
             place[key.removeprefix(STASH)] = place.pop(key)
@@ -189,7 +193,7 @@ def _check_cell(info: dict[str, Any]) -> None:
 
 def _shown(value: Any) -> str:
     value = np.asarray(value).ravel().tolist()
-    return f"{len(value)} numbers" if len(value) > 3 else " ".join(map(str, value))[:40]
+    return f"{len(value)} numbers" if len(value) > 3 else " ".join(map(str, value))[:40] or "nothing"
 
 
 def _is_number(word: str) -> bool:

@@ -138,7 +138,7 @@ def _text(path: Path) -> str:
 def _read_extxyz(text: str, selection: str) -> Reading:
     frames = list(enumerate(split_frames(text)))
     chosen = _select(frames, selection)
-    atoms, notes = [], dict[str, int]()
+    atoms, notes = [], dict[str, list[int]]()
     for index, frame in chosen:
         try:
             structure, remarks = read_frame(frame)
@@ -146,8 +146,12 @@ def _read_extxyz(text: str, selection: str) -> Reading:
             raise ValueError(f"frame {index}, {error}") from error
         atoms.append(structure)
         for remark in remarks:
-            notes[remark] = notes.get(remark, 0) + 1
-    return Reading(atoms, [f"{note} ({count} of {len(atoms)} frames)" for note, count in notes.items()])
+            notes.setdefault(remark, []).append(index)
+    return Reading(atoms, [f"{note} ({_in_words(found)})" for note, found in notes.items()])
+
+
+def _in_words(frames: list[int]) -> str:
+    return f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames, the first is {frames[0]}"
 
 
 def _select(frames: list[Any], selection: str) -> list[Any]:
@@ -174,7 +178,8 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         if isinstance(error, IndexError) and selection.lstrip("-").isdecimal():
             raise ValueError(f"no frame {selection}, or unreadable or truncated: expected {expected}") from error
         where = f"frame {len(frames)}: " if selection == ":" else ""
-        reason = f"{type(error).__name__}: {words}"[:120]
+        reason = f"unknown element or entry {words}" if isinstance(error, KeyError) else f"{type(error).__name__}: {words}"
+        reason = reason[:120].removesuffix(": ")
         raise ValueError(f"{where}unreadable or truncated ({reason}): expected {expected}; restore the file") from error
     return Reading(frames, _truncation(path, kind))
 
