@@ -135,7 +135,9 @@ def _check(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Tensor 
 
 def _check_extent(pos: Tensor, cutoff: float, vectors: Tensor, unit: Tensor) -> None:
     """Refuse what vesin cannot divide into at most ``CELLS`` cells of the size of the cutoff: it would crash or hang."""
-    across = pos - pos @ torch.linalg.pinv(unit) @ unit if len(unit) else pos  # -> [N, 3], normal to periodic directions
+    across = (
+        pos - pos @ torch.linalg.pinv(unit) @ unit if len(unit) else pos
+    )  # -> [N, 3], normal to periodic directions
     span = (across.amax(0) - across.amin(0)).sort(descending=True).values[: 3 - len(vectors)]
     extent = torch.cat([vectors.norm(dim=1), span])  # -> [3]
     cells = (extent / cutoff).clamp(min=1)

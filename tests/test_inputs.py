@@ -32,7 +32,7 @@ def test_every_file_has_its_line():
 
 @pytest.mark.parametrize("name", BAD)
 def test_damaged_inputs(name, tmp_path):
-    with pytest.raises(ValueError, match="expected|remove|set|check|restore|write|name|close|store") as error:
+    with pytest.raises(ValueError, match=r"expected|remove|set|check|restore|write|name|close|store") as error:
         load(name, tmp_path)
     line = str(error.value)
     assert line.removeprefix(str(FOLDER / name)).startswith(CASES[name]["error"])

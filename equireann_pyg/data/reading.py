@@ -8,11 +8,12 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ase import Atoms
+from ase.db import connect
 from ase.io import iread
 from ase.io.formats import filetype, ioformats
 
@@ -169,7 +170,12 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         kind = kind or filetype(str(path))
         expected = ioformats[kind].description
         source = io.StringIO(_text(path)) if kind == "reann-configuration" else str(path)
-        for atoms in iread(source, selection, format=kind, do_not_split_by_at_sign=True):
+        if kind in ("db", "json"):
+            rows = _rows(path, kind)
+            structures = rows if selection == ":" else iter(_select(list(rows), selection))
+        else:
+            structures = iread(source, selection, format=kind, do_not_split_by_at_sign=True)
+        for atoms in structures:
             frames.append(atoms)
     except Exception as error:  # ASE's readers raise anything on a broken file
         words = " ".join(str(error).split())
@@ -178,10 +184,21 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         if isinstance(error, IndexError) and selection.lstrip("-").isdecimal():
             raise ValueError(f"no frame {selection}, or unreadable or truncated: expected {expected}") from error
         where = f"frame {len(frames)}: " if selection == ":" else ""
-        reason = f"unknown element or entry {words}" if isinstance(error, KeyError) else f"{type(error).__name__}: {words}"
+        reason = (
+            f"unknown element or entry {words}" if isinstance(error, KeyError) else f"{type(error).__name__}: {words}"
+        )
         reason = reason[:120].removesuffix(": ")
         raise ValueError(f"{where}unreadable or truncated ({reason}): expected {expected}; restore the file") from error
     return Reading(frames, _truncation(path, kind))
+
+
+def _rows(path: Path, kind: str) -> Iterator[Atoms]:
+    """Structures of a data base of ASE with the pairs of keys and values and the data of each, which iread leaves out."""
+    with connect(path, type=kind) as base:
+        for row in base.select():
+            atoms = row.toatoms()
+            atoms.info = row.key_value_pairs | row.data
+            yield atoms
 
 
 def _truncation(path: Path, kind: str | None) -> list[str]:
