@@ -261,7 +261,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
 def _note_unused(result: FrameLabels, present: set[str], keys: LabelKeys, labels: Collection[str] | None) -> None:
     """Say of every name in common use why it was not used."""
     used = set(result.sources.values())
-    for key in present - used - set(result.unused):
+    for key in sorted(present - used - set(result.unused)):
         place = meaning(key)
         if place is None or len(key) == 1:
             continue

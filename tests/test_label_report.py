@@ -8,7 +8,7 @@ import pytest
 import torch
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 from rich.console import Console
 
 from equireann_pyg import save_potential
@@ -17,6 +17,7 @@ from equireann_pyg.data import AtomsDataModule, AtomsDataset, LabelReport, eleme
 from equireann_pyg.evaluation import read_labelled
 from equireann_pyg.labels import KINDS, LabelKeys
 from tests.copper import write_frames
+from tests.test_cli import fit
 
 TRAINED = ["energy", "forces", "stress"]
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -101,7 +102,7 @@ def test_table(width):
     for name, kind in KINDS.items():
         assert f"({kind.unit})" in text
         assert name.replace("_", " ") in text
-    first = next(line for line in lines if "set.extxyz" in line)
+    first = next(line for line in lines if "training/set.extxyz" in line)
     assert first.split()[-4:] == ["1000", "1000", "-", "-"]
     assert text.count(" 7 ") >= 8
     assert "dipole: no [x]" in text
@@ -163,6 +164,22 @@ def test_evaluation_prints_the_table_and_names_its_own_options(tmp_path, make_po
     words = ["evaluate", "p.pt", "a.xyz", "--keys.forces", "null", "--out", "ev"]
     assert main(words) == 0
     assert "Frames with labels" in capsys.readouterr().out
+
+
+def test_a_name_is_switched_off_on_the_command_line(tmp_path, train, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frames = read(train, ":")
+    for atoms in frames:
+        atoms.info["dipole"] = 1.85
+    write("train.xyz", frames)
+    words = ["--trainer.max_epochs", "1", "--data.keys.dipole", "null", "--data.keys.stress", "null"]
+    assert fit(*words) == 0
+    table = capsys.readouterr().out
+    assert "dipole: switched off" in table
+    assert "stress: switched off" in table
+    assert table.count("Frames with labels") == 1
+    assert fit("--trainer.max_epochs", "1", "--data.keys", "{energy: null, dipole: null}") == 2
+    assert "no frame has an energy; set data.keys.energy" in capsys.readouterr().err
 
 
 def test_elements_are_found_once(tmp_path, monkeypatch):

@@ -143,7 +143,7 @@ def print_report(reports: Sequence[LabelReport], console: Console | None = None)
     for report in reports:
         remarks = [*report.notes, *report.losses]
         if remarks:
-            console.print(Padding(Text(f"{Path(report.file).name}:"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"{_short(report.file, console.width - 4)}:"), (0, 0, 0, 2)))
         for remark in remarks:
             console.print(Padding(Text(remark), (0, 0, 0, 4)))
 
@@ -173,5 +173,7 @@ def _parts(names: Sequence[str], width: int) -> list[list[str]]:
 
 
 def _short(file: str, width: int) -> str:
-    """The end of a path, which tells files apart."""
-    return file if len(file) <= width else Path(file).name
+    """As much of the end of a path as fits, but at least the name."""
+    parts = Path(file).parts
+    ends = ["/".join(parts[start:]) for start in range(1, len(parts))]
+    return file if len(file) <= width else next((end for end in ends if len(end) <= width), Path(file).name)
