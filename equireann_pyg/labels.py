@@ -189,7 +189,7 @@ def read_labels(
             if not lenient or name in EXPECTED or not keys.usual(name):
                 raise
             result.malformed[name] = str(error)
-    _note_unused(result, present, keys, labels)
+    _note_unused(result, places, keys, labels)
     return result
 
 
@@ -229,7 +229,14 @@ def _is(key: str, names: tuple[str, ...]) -> bool:
 
 def _look_up(key: str, kind: Label, places: dict[str, dict[str, Any]]) -> Any:
     where = [place for place in places if kind.per_atom or place != "arrays"]  # a column is no label of the whole
-    return next((places[place][key] for place in where if key in places[place]), None)
+    found = {place: places[place][key] for place in where if key in places[place]}
+    if len(found) > 1:
+        first, second = list(found)[:2]
+        one, other = np.ravel(found[first]), np.ravel(found[second])
+        numbers = one.dtype.kind in "iuf" and other.dtype.kind in "iuf" and one.size == other.size
+        if numbers and not np.allclose(one, other, rtol=1e-6, atol=1e-8):
+            raise ValueError(f"label '{key}' is one in {first} and another in {second}: remove one of them")
+    return next(iter(found.values()), None)
 
 
 def _fits(value: Any, name: str, size: int) -> bool:
@@ -258,9 +265,11 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
     return value.reshape(shape)
 
 
-def _note_unused(result: FrameLabels, present: set[str], keys: LabelKeys, labels: Collection[str] | None) -> None:
+def _note_unused(
+    result: FrameLabels, places: dict[str, dict[str, Any]], keys: LabelKeys, labels: Collection[str] | None
+) -> None:
     """Say of every name in common use why it was not used."""
-    used = set(result.sources.values())
+    present, used = {key for place in places.values() for key in place}, set(result.sources.values())
     for key in sorted(present - used - set(result.unused)):
         place = meaning(key)
         if place is None or len(key) == 1:
@@ -272,6 +281,10 @@ def _note_unused(result: FrameLabels, present: set[str], keys: LabelKeys, labels
             result.unused[key] = "not used by this model" if name in CONDITIONS else "not trained"
         elif name in result.sources:
             result.unused[key] = f"{result.sources[name]} is used instead"
+        elif not keys.usual(name):
+            result.unused[key] = f"keys.{name} is {getattr(keys, name)}"
+        elif name not in result.malformed and _look_up(key, KINDS[name], places) is not None:
+            result.unused[key] = "other frames have a better name"
 
 
 def similar_names(name: str, atoms: Atoms) -> list[str]:

@@ -188,7 +188,7 @@ def _encoded(key: Any, value: Any) -> Any:
             encoded = form()
             text = key_val_dict_to_str({key: encoded, END: 1})
             back = key_val_str_to_dict(text)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, IndexError):  # the last one of ASE's parser, for _JSON without an end
             continue
         if list(back) == [key, END] and _same(back[key], value) and "\n" not in text and "\r" not in text:
             return encoded

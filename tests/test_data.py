@@ -219,7 +219,7 @@ def test_errors_name_file_frame_and_key(many, load, tmp_path, monkeypatch):
     write(path, [water(REF_energy=1.0), water(REF_energy=2.0), water(REF_energy=NAN), water(REF_energy=3.0)])
     with pytest.raises(ValueError, match="label 'REF_energy' is not finite") as error:
         load(path, keys=LabelKeys(energy="REF_energy"))
-    assert str(error.value).startswith(f"{path}, frame 2: ")
+    assert str(error.value).startswith(f"{path}, frame 2, line 11: ")
     assert "\n" not in str(error.value)
 
 

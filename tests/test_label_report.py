@@ -136,7 +136,7 @@ def test_labels_of_a_module(tmp_path):
     assert len(module.datasets["train"]) + len(module.datasets["val"]) == 12
     module.setup("predict")
     assert len(module.datasets["predict"]) == 12
-    with pytest.raises(ValueError, match=r"a.xyz, frame 0: label 'dipole': expected dipole"):
+    with pytest.raises(ValueError, match=r"a.xyz, frame 0, line 1: label 'dipole': expected dipole"):
         AtomsDataModule(3.0, str(tmp_path / "a.xyz"), labels=[*TRAINED, "dipole"]).setup("fit")
     bad = molecule("H2O")
     bad.info["energy"] = "none"

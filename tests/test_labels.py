@@ -138,6 +138,23 @@ def test_names_that_disagree_are_asked_back():
     assert read_labels(atoms).values["energy"] == [-5.0]
 
 
+def test_one_name_in_two_places():
+    atoms = water({"energy": -5.0})
+    atoms.calc = SinglePointCalculator(atoms, energy=-4.0)
+    with pytest.raises(ValueError, match="label 'energy' is one in info and another in calculator: remove one of them"):
+        read_labels(atoms)
+    atoms.info["energy"] = -4.0
+    assert read_labels(atoms).values["energy"] == [-4.0]
+
+
+def test_frames_that_are_passed_over_are_told():
+    free = water({"free_energy": -4.5})
+    assert read_labels(free, found=["energy", "free_energy"]).unused == {
+        "free_energy": "other frames have a better name"
+    }
+    assert read_labels(water({"energy": 1.0}), LabelKeys(energy="total")).unused == {"energy": "keys.energy is total"}
+
+
 def test_a_key_of_ones_own_is_taken_literally():
     atoms = water({"energy": -4.0, "total": -3.0})
     assert read_labels(atoms, LabelKeys(energy="total")).sources == {"energy": "total"}

@@ -11,6 +11,7 @@ import numpy as np
 from equireann_pyg.elements import SYMBOLS
 
 BOOLEANS = {"T", "F", "True", "False"}
+SYNONYMS = {"positions": "pos", "symbols": "species", "numbers": "Z", "charges": "charge"}
 WORDS = {"R": "a number", "I": "a whole number", "S": "a word", "L": "T or F"}
 FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]?\d+")
 
@@ -40,7 +41,7 @@ def parse_properties(text: Any) -> list[Column]:
             (":".join(words[k : k + 3]) for k in range(0, len(words), 3) if not _proper(words[k : k + 3])), text
         )
         raise ValueError(f"Properties: expected name:R, I, S or L:columns again and again, got {str(wrong)[:40]!r}")
-    names = [column.name for column in columns]
+    names = [SYNONYMS.get(column.name, column.name) for column in columns]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"Properties names the column {sorted(twice)[0]!r} twice: rename or remove one")

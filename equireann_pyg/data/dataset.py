@@ -23,7 +23,7 @@ from torch_geometric.data.separate import separate
 
 from equireann_pyg.cache import user_cache
 from equireann_pyg.checkpoint import load_plain
-from equireann_pyg.data.reading import forget, keep, split_selection, take
+from equireann_pyg.data.reading import Reading, forget, keep, split_selection, take
 from equireann_pyg.data.report import LabelReport, check_names, make_report
 from equireann_pyg.elements import describe
 from equireann_pyg.graph import labelled_graph
@@ -100,10 +100,11 @@ class AtomsDataset(Dataset[Data]):
         cache = folder / f"{path.name}-{fingerprint(path, settings)}.pt"
         stored = _read_cache(cache)
         if stored is None:
-            frames, notes = take(file)
-            graphs, found = self._build(file, frames)
-            report = make_report(file, frames, found, list(KINDS) if self.labels is None else self.labels, notes)
-            check_names(report, frames, self.keys, asked=self.labels is not None)
+            reading = take(file)
+            graphs, found = self._build(file, reading)
+            labels = list(KINDS) if self.labels is None else self.labels
+            report = make_report(file, reading.frames, found, labels, reading.notes)
+            check_names(report, reading.frames, self.keys, asked=self.labels is not None)
             stored = graphs, report
             _write_cache(*stored, cache)
         forget(file)
@@ -113,18 +114,19 @@ class AtomsDataset(Dataset[Data]):
             warnings.warn(f"{file}: {loss}", stacklevel=4)
         return graphs, report
 
-    def _build(self, file: str, frames: list[Atoms]) -> tuple[list[Data], list[FrameLabels]]:
+    def _build(self, file: str, reading: Reading) -> tuple[list[Data], list[FrameLabels]]:
+        frames = reading.frames
         names = {key for atoms in frames for place in label_places(atoms).values() for key in place}
 
         def build(item: tuple[int, Atoms]) -> tuple[Data, FrameLabels]:
             index, atoms = item
             if len(atoms) == 0:
-                raise ValueError(f"{file}, frame {index}: no atoms: remove the frame")
+                raise ValueError(f"{file}, {reading.place(index)}: no atoms: remove the frame")
             try:
                 labels = read_labels(atoms, self.keys, self.labels, names, lenient=self.labels is None)
                 return labelled_graph(atoms, self.cutoff, labels.values), labels
             except ValueError as error:
-                raise ValueError(f"{file}, frame {index}: {error}") from error
+                raise ValueError(f"{file}, {reading.place(index)}: {error}") from error
 
         if len(frames) < MANY:
             return _unzipped(build(item) for item in enumerate(frames))

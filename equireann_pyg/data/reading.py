@@ -28,10 +28,15 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 
 
 class Reading(NamedTuple):
-    """Frames of a file, and notes on what else is in it."""
+    """Frames of a file, notes on what else is in it, and the first line of each frame in a format that has lines."""
 
     frames: list[Atoms]
     notes: list[str]
+    lines: list[int]
+
+    def place(self, index: int) -> str:
+        """A frame in words, with its line where there is one."""
+        return f"frame {index}, line {self.lines[index]}" if self.lines else f"frame {index}"
 
 
 KEPT: dict[tuple[Any, ...], Reading] = {}
@@ -81,7 +86,9 @@ def read(file: str | Path) -> Reading:
     for index, atoms in enumerate(reading.frames):
         unknown = [atom for atom, number in enumerate(atoms.numbers) if not 0 < number < len(SYMBOLS)]
         if unknown:
-            raise ValueError(f"{path}, frame {index}: atom {unknown[0]} is of no element: replace or remove it")
+            raise ValueError(
+                f"{path}, {reading.place(index)}: atom {unknown[0]} is of no element: replace or remove it"
+            )
     return reading
 
 
@@ -148,7 +155,8 @@ def _read_extxyz(text: str, selection: str) -> Reading:
         atoms.append(structure)
         for remark in remarks:
             notes.setdefault(remark, []).append(index)
-    return Reading(atoms, [f"{note} ({_in_words(found)})" for note, found in notes.items()])
+    remarks = [f"{note} ({_in_words(found)})" for note, found in notes.items()]
+    return Reading(atoms, remarks, [frame.start for _, frame in chosen])
 
 
 def _in_words(frames: list[int]) -> str:
@@ -189,7 +197,7 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         )
         reason = reason[:120].removesuffix(": ")
         raise ValueError(f"{where}unreadable or truncated ({reason}): expected {expected}; restore the file") from error
-    return Reading(frames, _truncation(path, kind))
+    return Reading(frames, _truncation(path, kind), [])
 
 
 def _rows(path: Path, kind: str) -> Iterator[Atoms]:
