@@ -155,6 +155,39 @@ def test_bad_structures(atoms, cutoff, message):
     assert "\n" not in str(error.value)
 
 
+FAR = "too far to search for neighbours within 3.5: check the units"
+
+
+@pytest.mark.parametrize(
+    ("pos", "cell", "pbc"),
+    [
+        ([1e6, 1, 1], None, False),
+        ([1e12, 1, 1], None, False),
+        ([1e4, 1e4, 1], None, False),
+        ([1, 1, 1e5], [4, 4, 0], [True, True, False]),
+        ([1, 1, 1], [1e6, 4, 4], True),
+        ([1, 1, 1], [[4, 0, 0], [4e16, 4, 0], [0, 0, 4]], True),
+    ],
+)
+def test_what_would_crash_the_neighbour_search(pos, cell, pbc):
+    with pytest.raises(ValueError, match=f"{FAR}|has no volume there"):
+        from_ase(Atoms("H2", [[0, 0, 0], pos], cell=cell, pbc=pbc), 3.5)
+
+
+def test_far_is_not_too_far():
+    near = Atoms("H2", [[0, 0, 0], [0, 0, 1.1]])
+    for pos, cell, pbc in (
+        ([1e4, 1, 1], None, False),
+        ([1, 1, 1e4], [40, 40, 0], [True, True, False]),
+        ([1e7, 1, 1], [30, 30, 30], True),  # unwrapped
+        ([1, 2, 1], [1e4, 40, 40], True),
+    ):
+        apart = Atoms(near + Atoms("He", [pos]), cell=cell, pbc=pbc)
+        assert from_ase(apart, 3.5).num_edges >= 2
+    with pytest.raises(ValueError, match=r"a lattice vector is 0.0001 Angstrom long: check the units"):
+        from_ase(Atoms("H", cell=[1e-4, 4, 4], pbc=True), 3.5)
+
+
 def test_transposed_forces_are_refused():
     atoms = molecule("CH4")
     atoms.info["forces"] = np.ones((3, 5))

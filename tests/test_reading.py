@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from equireann_pyg.data import read_frames
+from equireann_pyg.data import read_frames, reading
 from tests.copper import frames, write_frames
 
 
@@ -192,6 +193,44 @@ def test_pickles_are_refused(name, tmp_path, monkeypatch):
 def test_missing_files(name, message, tmp_path):
     with pytest.raises(FileNotFoundError, match=message):
         read_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize(("end", "notes"), [("</modeling>\n", 0), ("<calculation>", 1)])
+def test_a_run_of_vasp_that_was_cut_short_is_told(end, notes, tmp_path):
+    text = (
+        "<modeling><generator/><incar/><kpoints/><parameters/><atominfo><array name='atoms'><set><rc><c>Cu</c><c>1</c></rc>"
+        "</set></array></atominfo><structure name='initialpos'><crystal><varray name='basis'><v>3 0 0</v><v>0 3 0</v>"
+        "<v>0 0 3</v></varray></crystal><varray name='positions'><v>0 0 0</v></varray></structure>"
+    )
+    step = text[text.index("<structure") :].replace(" name='initialpos'", "")
+    energy = "".join(f"<i name='{name}'>-1.5</i>" for name in ("e_fr_energy", "e_wo_entrp", "e_0_energy"))
+    forces = "<varray name='forces'><v>0 0 0</v></varray>"
+    text += (
+        f"<calculation><scstep><energy>{energy}</energy></scstep>{step}{forces}<energy>{energy}</energy></calculation>"
+    )
+    (tmp_path / "vasprun.xml").write_text(f"<?xml version='1.0'?>{text}{end}")
+    frames, found, _ = reading.read(tmp_path / "vasprun.xml")
+    assert [atoms.get_potential_energy() for atoms in frames] == [-1.5]
+    assert found == ["the file ends early: only its whole steps are read"][:notes]
+
+
+def test_unknown_names_and_elements_of_other_formats(tmp_path):
+    (tmp_path / "POSCAR").write_text("Qq\n1.0\n3 0 0\n0 3 0\n0 0 3\nQq\n1\nDirect\n0 0 0\n")
+    (tmp_path / "a.none").write_text("nothing that any reader knows\n")
+    write(tmp_path / "a.traj", Atoms("HX", [[0, 0, 0], [0, 0, 1]]))
+    for name, message in (
+        (
+            "POSCAR",
+            r", frame 0: unreadable or truncated \(unknown element or entry 'Qq'\): expected VASP POSCAR/CONTCAR",
+        ),
+        (
+            "a.none",
+            r": of no format that ASE knows \(.*\): expected a file that ase.io.read opens, such as",
+        ),
+        ("a.traj", r", frame 0: atom 1 is of no element: replace or remove it"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_frames(tmp_path / name)
 
 
 def test_empty_selection(tmp_path):

@@ -173,10 +173,9 @@ def _select(frames: list[Any], selection: str) -> list[Any]:
 def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
     """Frames of any other format, as far as ASE tells what is wrong with it."""
     frames: list[Atoms] = []
-    expected = "a file that ase.io.read opens, such as extended XYZ (.xyz)"
+    kind = kind or _format(path)
+    expected = ioformats[kind].description
     try:
-        kind = kind or filetype(str(path))
-        expected = ioformats[kind].description
         source = io.StringIO(_text(path)) if kind == "reann-configuration" else str(path)
         if kind in ("db", "json"):
             rows = _rows(path, kind)
@@ -198,6 +197,19 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         reason = reason[:120].removesuffix(": ")
         raise ValueError(f"{where}unreadable or truncated ({reason}): expected {expected}; restore the file") from error
     return Reading(frames, _truncation(path, kind), [])
+
+
+def _format(path: Path) -> str:
+    """Format of a file by its name or content."""
+    try:
+        kind: str = filetype(str(path))
+        ioformats[kind]
+    except Exception as error:  # of a reader that looks into the file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:80]
+        raise ValueError(
+            f"of no format that ASE knows ({reason}): expected a file that ase.io.read opens, such as extended XYZ (.xyz)"
+        ) from error
+    return kind
 
 
 def _rows(path: Path, kind: str) -> Iterator[Atoms]:
