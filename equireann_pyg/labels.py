@@ -20,6 +20,8 @@ import numpy as np
 if TYPE_CHECKING:
     from ase import Atoms
 
+Places = dict[str, dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Label:
@@ -133,7 +135,7 @@ def meaning(key: str) -> tuple[str, int] | None:
     return ("forces", len(ALIASES["forces"])) if base in GRADIENTS else None
 
 
-def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:
+def label_places(atoms: Atoms) -> Places:
     """Where labels are looked up, in this order: ``info``, ``arrays``, and the calculator's results if still valid."""
     outdated = hasattr(atoms.calc, "check_state") and atoms.calc.check_state(atoms)
     results = {} if outdated else getattr(atoms.calc, "results", {})
@@ -179,12 +181,14 @@ def read_labels(
     present = {key for place in places.values() for key in place}
     found, result = present if found is None else found, FrameLabels()
     for name, kind in KINDS.items():
-        shape = (len(atoms) if kind.per_atom else 1, *kind.shape)
-        result.values[name] = np.full(shape, 0.0 if name in CONDITIONS else np.nan)
+        result.values[name] = np.full(
+            (len(atoms) if kind.per_atom else 1, *kind.shape), 0.0 if name in CONDITIONS else np.nan
+        )
         if labels is not None and name not in labels:
             continue
+        names = [key for key in candidates(name, found, keys) if key in present]
         try:
-            _read_label(result, atoms, name, [key for key in candidates(name, found, keys) if key in present], places)
+            _read_label(result, atoms, name, names, places, keys.usual(name))
         except ValueError as error:
             if not lenient or name in EXPECTED or not keys.usual(name):
                 raise
@@ -193,11 +197,11 @@ def read_labels(
     return result
 
 
-def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], places: dict[str, Any]) -> None:
+def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], places: Places, usual: bool) -> None:
     usable: dict[str, Any] = {}
     for key in names:
         value = _look_up(key, KINDS[name], places)
-        if value is None or (len(key) == 1 and not _fits(value, name, len(atoms))):
+        if value is None or (usual and len(key) == 1 and not _fits(value, name, len(atoms))):
             continue
         if _is(key, GRADIENTS):
             if not usable:
@@ -216,7 +220,7 @@ def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], 
         return
     chosen, *others = usable
     for other in others:
-        if meaning(other) is not None and not np.allclose(usable[chosen], usable[other], rtol=1e-6, atol=1e-8):
+        if not np.allclose(usable[chosen], usable[other], rtol=1e-6, atol=1e-8):
             raise ValueError(
                 f"labels '{chosen}' and '{other}' are different: name the {name} to use, --data.keys.{name}={chosen}"
             )
@@ -227,7 +231,7 @@ def _is(key: str, names: tuple[str, ...]) -> bool:
     return MARK.sub("", key).lower() in names
 
 
-def _look_up(key: str, kind: Label, places: dict[str, dict[str, Any]]) -> Any:
+def _look_up(key: str, kind: Label, places: Places) -> Any:
     where = [place for place in places if kind.per_atom or place != "arrays"]  # a column is no label of the whole
     found = {place: places[place][key] for place in where if key in places[place]}
     if len(found) > 1:
@@ -256,7 +260,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
     if shape == (1, 3, 3) and value.size == 6:
         value = value.ravel()[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt: xx yy zz yz xz xy
     if value.size != np.prod(shape) or (name == "forces" and value.shape != shape):
-        got = f"{list(value.shape)}" if value.ndim else f"the number {value:g}"
+        got = list(value.shape) if value.ndim else f"the number {value:g}"
         raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {got}")
     if not np.isfinite(value).all():
         raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
@@ -265,9 +269,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
     return value.reshape(shape)
 
 
-def _note_unused(
-    result: FrameLabels, places: dict[str, dict[str, Any]], keys: LabelKeys, labels: Collection[str] | None
-) -> None:
+def _note_unused(result: FrameLabels, places: Places, keys: LabelKeys, labels: Collection[str] | None) -> None:
     """Say of every name in common use why it was not used."""
     present, used = {key for place in places.values() for key in place}, set(result.sources.values())
     for key in sorted(present - used - set(result.unused)):

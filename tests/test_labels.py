@@ -75,6 +75,8 @@ def test_forces_under_names_in_common_use(key):
 def test_a_letter_is_a_name_only_of_what_fits():
     assert read_labels(water({"F": True, "E": [0.0, 0.0, 0.1], "e": "x"})).sources == {}
     assert read_labels(water({"E": -3.0})).sources == {"energy": "E"}
+    with pytest.raises(ValueError, match=r"label 'E': expected energy of shape \[1\], got \[3\]"):
+        read_labels(water({"E": [0.0, 0.0, 0.1]}), LabelKeys(energy="E"))
 
 
 @pytest.mark.parametrize("key", ["gradient", "gradients", "REF_gradient"])
