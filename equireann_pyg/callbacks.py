@@ -1,4 +1,4 @@
-"""Callbacks of the training: averaged weights, the end of the learning rate, predictions on file."""
+"""Callbacks of the training: averaged weights, checkpoints, the end of the learning rate, predictions on file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, WeightAveraging
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from equireann_pyg.graph import ase_results, to_ase
@@ -28,6 +29,8 @@ class ExponentialMovingAverage(WeightAveraging):
         decay: decay per step in the long run.
     """
 
+    swapped = False  # whether the task holds the averaged weights, as it does in validation
+
     def __init__(self, decay: float = 0.999) -> None:
         def average(mean: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
             n = float(steps)
@@ -41,16 +44,57 @@ class ExponentialMovingAverage(WeightAveraging):
         if self._average_model is not None and trainer.precision == "64-true":
             self._average_model.double()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a fresh average from the prepared potential."""
         average = self._average_model
         if average is not None and int(average.n_averaged) == 0:
             average.module.load_state_dict(pl_module.state_dict())
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As before the sanity check, which may be off."""
+        self.on_sanity_check_start(trainer, pl_module)
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self.swapped = not self.swapped
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the task its own weights back where a validation is interrupted."""
+        if self.swapped:
+            self._swap_models(pl_module)
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Resume the average; a checkpoint that is only evaluated already holds the averaged weights."""
         if self._average_model is not None:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the potential of the epoch with the smallest validation loss as ``best.ckpt``.
+
+    Args:
+        dirpath: folder; on the command line that of the run.
+    """
+
+    def __init__(self, dirpath: str | None = None) -> None:
+        super().__init__(dirpath, filename="best", monitor="val/loss", enable_version_counter=False)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the last epoch as ``last.ckpt``, to resume from, and the moment where a run is stopped by a signal.
+
+    Args:
+        dirpath: folder; on the command line that of the run.
+    """
+
+    def __init__(self, dirpath: str | None = None) -> None:
+        super().__init__(dirpath, filename="last", enable_version_counter=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save a run that is stopped, but none that has failed."""
+        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        if stopped and self.dirpath is not None and trainer.global_step > 0:
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
 
 
 class StopAtSmallestLearningRate(Callback):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
@@ -177,17 +177,17 @@ def load_exported(path: str | Path) -> ExportedPotential:
     return ExportedPotential(path)
 
 
-def run(words: Sequence[str]) -> Path:
-    """Command ``equireann export CKPT [--out FILE] [--device DEVICE]``.
+def parser() -> ArgumentParser:
+    """Options of ``equireann export``."""
+    made = ArgumentParser(description="Compile a potential ahead of time for inference.")
+    made.add_argument("checkpoint", type=str, help="file of save_potential or checkpoint of equireann fit")
+    made.add_argument("--out", type=str | None, default=None, help="file to write (*.pt2)")
+    made.add_argument("--device", type=str, default="cpu", help="device to compile for")
+    return made
 
-    Returns:
-        the file that was written, by default ``CKPT`` with the ending ``.pt2``.
-    """
-    parser = ArgumentParser(prog="equireann export", description="Compile a potential ahead of time for inference.")
-    parser.add_argument("checkpoint", type=str, help="file of save_potential or checkpoint of equireann fit")
-    parser.add_argument("--out", type=str, default=None, help="file to write (*.pt2)")
-    parser.add_argument("--device", type=str, default="cpu", help="device to compile for")
-    options = parser.parse_args(list(words))
+
+def run(options: Any) -> Path:
+    """``equireann export``: write the exported potential, by default beside the checkpoint, with the ending ``.pt2``."""
     potential = load_potential(options.checkpoint, options.device)
     path = export_potential(potential, options.out or Path(options.checkpoint).with_suffix(".pt2"))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it as EquiREANNCalculator({str(path)!r})")

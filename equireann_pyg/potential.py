@@ -2,7 +2,7 @@ r"""From atomic energies to energy, forces and stress, and from the features of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from equireann_pyg.elements import SYMBOLS, atomic_number, describe
+from equireann_pyg.elements import SYMBOLS, atomic_number, check_trained, describe
 from equireann_pyg.graph import edge_differences
 from equireann_pyg.properties import Features, GraphTensors, Property, per_graph
 
@@ -46,10 +46,18 @@ class Potential(torch.nn.Module):
     Raises:
         TypeError: if ``model`` lacks ``cutoff`` or ``elements``, or what its properties need.
         ValueError: if two properties have the same output.
+
+    Attributes:
+        prepared: whether references, scale and statistics of a training set are there (a buffer: part of every file).
+        training_atoms: number of atoms of each element ``[119]`` that the potential was trained on (likewise).
+        allow_untrained: evaluate atoms of elements that it was not trained on, too.
     """
 
     reference_energies: Tensor
     scale: Tensor
+    prepared: Tensor
+    training_atoms: Tensor
+    allow_untrained = False
 
     def __init__(self, model: torch.nn.Module, properties: Sequence[Property] = ()) -> None:
         super().__init__()
@@ -60,6 +68,7 @@ class Potential(torch.nn.Module):
                     "`elements` (atomic numbers) and forward(z, edge_index, edge_vec) -> [N]"
                 )
         self.model = model
+        self._untrained: list[int] = []
         self.properties = torch.nn.ModuleList(properties)
         for part in properties:
             part.attach(model)
@@ -68,6 +77,37 @@ class Potential(torch.nn.Module):
             raise ValueError(f"properties: the outputs {names} must differ; Dipole gives charges too")
         self.register_buffer("reference_energies", torch.zeros(len(SYMBOLS), dtype=torch.float64))  # eV
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
+        self.register_buffer("prepared", torch.tensor(False))
+        self.register_buffer("training_atoms", torch.zeros(len(SYMBOLS), dtype=torch.int64))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Files from before ``prepared`` and ``training_atoms`` hold trained potentials of all their elements."""
+        state_dict.setdefault(f"{prefix}prepared", torch.tensor(True))
+        atoms = torch.zeros_like(self.training_atoms)
+        atoms[self.elements] = 1
+        state_dict.setdefault(f"{prefix}training_atoms", atoms)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.train(self.training)
+
+    def untrained_elements(self) -> list[int]:
+        """Atomic numbers the model knows but, prepared for a training set, has not met there."""
+        if not bool(self.prepared):
+            return []
+        counts = self.training_atoms.tolist()
+        return [number for number in self.elements if counts[number] == 0]
+
+    def record_training(self, dataset: Iterable[Data]) -> None:
+        """Note that the potential has been prepared for, and is trained on, a set of graphs."""
+        counts = sum((torch.bincount(data.z, minlength=len(SYMBOLS)) for data in dataset), torch.zeros(len(SYMBOLS)))
+        self.prepared.fill_(True)
+        self.training_atoms.copy_(torch.maximum(self.training_atoms, counts.to(self.training_atoms)))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Potential:
+        """Set training or evaluation mode; the latter looks up which elements are refused."""
+        super().train(mode)
+        self._untrained = [] if mode else self.untrained_elements()
+        return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Potential:
         """Move or convert the model; reference energies and scale move along, but stay float64."""
@@ -139,6 +179,8 @@ class Potential(torch.nn.Module):
     def check(self, data: Data, stress: bool | None = None) -> bool:
         """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`."""
         check_cutoff(data, self.cutoff)
+        if self._untrained and not self.allow_untrained:
+            check_trained(data.z, self._untrained)
         for part in self.properties:
             part.check(data)  # type: ignore[operator]
         return has_volume(data, stress)

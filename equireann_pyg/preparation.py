@@ -31,12 +31,11 @@ def prepare_potential(potential: Potential, dataset: Sequence[Data]) -> None:
     scale = force_scale(dataset, references)
     known = {number: references.get(number, 0.0) for number in potential.elements}
     potential.set_references(known, scale)
+    potential.record_training(dataset)
     fit = getattr(potential.model, "fit_statistics", None)
     if fit is None and not potential.properties:
         return
-    stride = max(1, len(dataset) // SAMPLE)
-    batch = Batch.from_data_list([dataset[index] for index in range(0, len(dataset), stride)])
-    batch = batch.to(potential.scale.device)
+    batch = Batch.from_data_list(spread(dataset, SAMPLE)).to(potential.scale.device)
     with torch.no_grad():
         if fit is not None:
             fit(batch.z, batch.edge_index, edge_vectors(batch).to(potential.dtype))
@@ -44,3 +43,8 @@ def prepare_potential(potential: Potential, dataset: Sequence[Data]) -> None:
             features = potential.features(batch)
             for part in potential.properties:
                 part.fit(features, dataset)  # type: ignore[operator]
+
+
+def spread(dataset: Sequence[Data], count: int) -> list[Data]:
+    """About ``count`` frames (fewer than twice as many), evenly spread over a set."""
+    return [dataset[index] for index in range(0, len(dataset), max(1, len(dataset) // count))]

@@ -18,20 +18,21 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALL_FILES = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
 KERNELS = sorted(path for ending in ("cpp", "h") for path in PACKAGE.rglob(f"*.{ending}"))
 LAYERS = [  # a module imports only from layers above its own
-    {"cache", "elements", "neighbors", "plots"},
+    {"cache", "configurations", "elements", "neighbors", "plots"},
     {"ops"},
     {"nn"},
     {"network", "graph"},
     {"models", "properties"},
     {"potential", "loss", "references"},
     {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start"},
-    {"export"},
+    {"export", "finetuning"},
     {"calculator", "data"},
     {"training", "callbacks", "evaluation", "datasets"},
+    {"progress", "quickstart", "report"},
     {"cli"},
     {"__main__"},
 ]
-LIGHTNING = {"training", "data", "cli", "callbacks"}
+LIGHTNING = {"training", "data", "cli", "callbacks", "progress", "quickstart", "report"}
 ASE = {"graph", "data", "calculator", "callbacks", "reann_io", "datasets"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from equireann_pyg.data.dataset import AtomsDataset, check_elements
 from equireann_pyg.data.module import AtomsDataModule
-from equireann_pyg.data.reading import read_frames
+from equireann_pyg.data.reading import elements_of, read_frames
 from equireann_pyg.data.sampling import OrderedSizeBatchSampler, ShardSampler, SizeBatchSampler, SizeBounds
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "SizeBatchSampler",
     "SizeBounds",
     "check_elements",
+    "elements_of",
     "read_frames",
 ]

@@ -134,3 +134,9 @@ def check_keys(file: str, frames: Sequence[Atoms], keys: LabelKeys) -> list[str]
 def keys_found(atoms: Atoms) -> str:
     """Names under which a frame has anything, for error messages."""
     return "the first has " + ", ".join(f"{name}: {sorted(place)}" for name, place in label_places(atoms).items())
+
+
+def elements_of(files: str | Path | Sequence[str | Path]) -> list[int]:
+    """Sorted atomic numbers."""
+    names = [files] if isinstance(files, (str, Path)) else files
+    return sorted({int(z) for file in names for atoms in read_frames(file) for z in atoms.numbers})
