@@ -9,18 +9,45 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from equireann_pyg.checkpoint import build, recipe
+from equireann_pyg.checkpoint import build, load_potential, recipe
 from equireann_pyg.elements import SYMBOLS, atomic_numbers
 from equireann_pyg.graph import edge_vectors
 from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.potential import Potential
 from equireann_pyg.preparation import spread
+from equireann_pyg.properties import Property
 
 Refit = Literal["nothing", "references", "references_and_scale"]
 """What further training takes anew from its training set; everything else is kept."""
 
 SAMPLE, BATCH = 1000, 16
 """Number of frames that references are refitted to, and that are evaluated together."""
+
+
+def starting_potential(model: torch.nn.Module | None, properties: list[Property], init_from: str | None) -> Potential:
+    """The potential that a training starts from: of a model, as it is, or of a file.
+
+    Args:
+        model: model of atomic energies, or a potential.
+        properties: of a new potential.
+        init_from: file of a potential.
+
+    Raises:
+        ValueError: if there is no model and no file, or more than belongs together.
+    """
+    if init_from is not None:
+        if model is not None or properties:
+            raise ValueError(
+                f"init_from {init_from} brings its own model and properties: leave out model and properties"
+            )
+        return load_potential(init_from).train()
+    if model is None:
+        raise ValueError("there is no model: set model.model, by --config equireann for example, or model.init_from")
+    if isinstance(model, Potential):
+        if properties:
+            raise ValueError("the potential has properties of its own: leave out properties")
+        return model
+    return Potential(model, properties)
 
 
 def add_elements(potential: Potential, elements: Iterable[str | int]) -> None:
@@ -134,5 +161,6 @@ def _refit_references(potential: Potential, sample: Sequence[Data], elements: Se
     left = torch.cat([data.energy for data in labelled]) - _outputs(potential, labelled, forces=False)["energy"]
     chosen = torch.tensor(elements)
     counts = torch.stack([(data.z.unsqueeze(1) == chosen).sum(0) for data in labelled]).double()  # -> [G, Z]
-    shift = torch.linalg.pinv(counts, rtol=1e-8) @ left
+    mean = left.sum() / counts.sum()  # what the compositions do not determine stays close to the same for all
+    shift = mean + torch.linalg.pinv(counts, rtol=1e-8) @ (left - mean * counts.sum(1))
     potential.reference_energies[chosen] += shift.to(potential.reference_energies)

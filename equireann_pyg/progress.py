@@ -70,7 +70,7 @@ class OneLineProgress(ProgressBar):
         """A new epoch."""
         self._start(f"{epoch(trainer)}", self.total_train_batches)
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """One more training batch."""

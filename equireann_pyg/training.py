@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning
 import torch
 import torch.distributed
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,14 +18,14 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch_geometric.data import Batch, Data
 
-from equireann_pyg.checkpoint import load_potential, potential_state
+from equireann_pyg.checkpoint import potential_state
 from equireann_pyg.compilation import CompiledPotential
 from equireann_pyg.data import check_elements
 from equireann_pyg.elements import describe
-from equireann_pyg.finetuning import Refit, adapt_potential
+from equireann_pyg.finetuning import Refit, adapt_potential, starting_potential
 from equireann_pyg.graph import PER_ATOM
-from equireann_pyg.loss import EnergyForcesStressLoss
-from equireann_pyg.metrics import PotentialErrors, with_unit
+from equireann_pyg.loss import DivergenceError, EnergyForcesStressLoss
+from equireann_pyg.metrics import SHOWN, PotentialErrors, with_unit
 from equireann_pyg.potential import Potential
 from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.properties import Property
@@ -36,36 +37,6 @@ Schedule = Callable[[torch.optim.Optimizer], LRScheduler | ReduceLROnPlateau]
 def adamw(parameters: Any) -> torch.optim.Optimizer:
     """Default optimiser: AdamW with AMSGrad, no weight decay."""
     return torch.optim.AdamW(parameters, lr=5e-3, weight_decay=0.0, amsgrad=True)
-
-
-SHOWN = {
-    "E meV/atom": "energy_per_atom_rmse",
-    "F meV/Å": "forces_rmse",
-    "S meV/Å³": "stress_rmse",
-    "mu me Å": "dipole_rmse",
-}
-"""Validation errors in the progress bar."""
-
-
-class DivergenceError(ValueError):
-    """The training has run away: a loss is not finite."""
-
-
-def _potential(model: torch.nn.Module | None, properties: list[Property], init_from: str | None) -> Potential:
-    """The potential to train: of a model, as it is, or of a file."""
-    if init_from is not None:
-        if model is not None or properties:
-            raise ValueError(
-                f"init_from {init_from} brings its own model and properties: leave out model and properties"
-            )
-        return load_potential(init_from).train()
-    if model is None:
-        raise ValueError("there is no model: set model.model, by --config equireann for example, or model.init_from")
-    if isinstance(model, Potential):
-        if properties:
-            raise ValueError("the potential has properties of its own: leave out properties")
-        return model
-    return Potential(model, properties)
 
 
 class PotentialTask(lightning.LightningModule):
@@ -110,7 +81,7 @@ class PotentialTask(lightning.LightningModule):
         refit: Refit = "nothing",
     ) -> None:
         super().__init__()
-        self.potential = _potential(model, properties or [], init_from)
+        self.potential = starting_potential(model, properties or [], init_from)
         self.loss = EnergyForcesStressLoss() if loss is None else loss
         self.make_optimizer = optimizer
         self.make_schedule = lr_scheduler
@@ -211,8 +182,8 @@ class PotentialTask(lightning.LightningModule):
         self.fit_errors.update(output, batch)
         weights = self.loss.current(self.current_epoch, self._lr_fraction())
         loss = self.loss.weighted(weights, sums / self._labels_per_process(counts))
-        if self.global_step % self.trainer.log_every_n_steps == 0:
-            self._check_finite(loss, "training")
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._check_finite(loss.detach(), "training")
         self.log("train/loss", loss.detach(), batch_size=batch.num_graphs)
         self.log("learning_rate", self._warmth() * self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
@@ -220,9 +191,8 @@ class PotentialTask(lightning.LightningModule):
     def _check_finite(self, loss: Tensor, name: str) -> None:
         """Stop a run that diverges, before anything of it is saved."""
         if not bool(torch.isfinite(loss)):
-            best = next(
-                (callback.best_model_path for callback in self.trainer.checkpoint_callbacks if callback.monitor), ""
-            )
+            saved = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+            best = saved[0].best_model_path if saved else ""
             raise DivergenceError(
                 f"the training diverges: the {name} loss is {float(loss)} in epoch {self.current_epoch + 1}, after step "
                 f"{self.global_step}; lower model.optimizer.init_args.lr or trainer.gradient_clip_val, or look for wrong labels"

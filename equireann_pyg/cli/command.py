@@ -5,28 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from equireann_pyg import __version__, configurations, evaluation, export, quickstart
-from equireann_pyg.callbacks import BestCheckpoint, LastCheckpoint, PredictionWriter
+from equireann_pyg import __version__, evaluation, export, quickstart
+from equireann_pyg.callbacks import PredictionWriter
 from equireann_pyg.cli import recipe
-from equireann_pyg.cli.runs import RunFolder, SaveConfig, loggers, new_folder
+from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
+from equireann_pyg.cli.words import configured, explicit, files_of, name_of, source_of, with_paths, without_model
 from equireann_pyg.data import AtomsDataModule, elements_of
 from equireann_pyg.elements import SYMBOLS, describe
 from equireann_pyg.finetuning import add_elements
 from equireann_pyg.graph import CONDITIONS
-from equireann_pyg.progress import OneLineProgress
-from equireann_pyg.report import TrainingReport, print_errors_of
+from equireann_pyg.report import print_errors_of
 from equireann_pyg.training import PotentialTask
+
+PREDICTIONS = "predictions.extxyz"
+SHARED = "EQUIREANN_RUN"
+"""Variable of the environment that tells the other processes of a parallel run its folder."""
 
 
 class Command(NamedTuple):
@@ -63,14 +65,14 @@ class PotentialCLI(LightningCLI):
     def __init__(self, words: Sequence[str], closing: ExitStack) -> None:
         self.words = with_paths(words)
         self.closing = closing
-        self.source = recipe.source_of(self.words)
+        self.source = source_of(self.words)
         if self.source is not None:
             self._check_model(self.source)
         super().__init__(
             PotentialTask,
             AtomsDataModule,
             save_config_callback=None,
-            args=self.words if self.source is None else recipe.without_model(self.words),
+            args=self.words if self.source is None else without_model(self.words),
             seed_everything_default=1,
             trainer_defaults={
                 "inference_mode": False,
@@ -126,6 +128,7 @@ class PotentialCLI(LightningCLI):
         if self.subcommand in COMMANDS:
             return
         config = self.config[self.subcommand]
+        self.source = self.source or config.ckpt_path or config.model.init_from  # configurations may name them, too
         if self.subcommand != "fit" and self.source is None:
             raise ValueError(f"{self.subcommand}: which potential? Name its file with --ckpt_path")
         if self.source is None:
@@ -139,13 +142,12 @@ class PotentialCLI(LightningCLI):
     def _check_model(self, source: str) -> None:
         """Refuse options that contradict the model of a file, and say which entries of configurations it replaces."""
         stored = recipe.stored_recipe(source)
-        for option, value in recipe.explicit(self.words, "model").items():
+        for option, value in explicit(self.words, "model").items():
             for _, given, has in recipe.contradictions(recipe.leaves({option: value}), stored):
                 raise ValueError(
                     f"--{option} {given} contradicts {source}, which has {has}: leave it out, or train anew"
                 )
-        files = [file for option in CONFIG for file in recipe.explicit(self.words, option.strip("-")).values()]
-        for name, given, has in recipe.contradictions(recipe.leaves(recipe.configured(files, "model")), stored):
+        for name, given, has in recipe.contradictions(recipe.leaves(configured(files_of(self.words), "model")), stored):
             rank_zero_warn(
                 f"the model is that of {source}, with {name} {has}; {given} of the configuration is not used"
             )
@@ -159,20 +161,27 @@ class PotentialCLI(LightningCLI):
             config.ckpt_path = None  # the file is read as a potential, whatever kind of file it is
 
     def _choose_folder(self, config: Namespace) -> None:
-        """The folder of the run, which is that of the checkpoint unless another is named."""
+        """The folder of the run: the one that is named, that of the checkpoint, or a new one."""
         source = config.ckpt_path if self.subcommand == "fit" else self.source
-        given = config.run or (Path(source).parent if source else None)
-        first = rank_zero_only.rank == 0
-        if self.subcommand == "fit" and first:
-            same = bool(source) and Path(given).resolve() == Path(source).parent.resolve()
-            folder = new_folder(_name(self.words)) if given is None else RunFolder(Path(given), resume=same)
-            self.closing.callback(folder.release)
-            given = folder.path
-            os.environ["EQUIREANN_RUN"] = str(given)  # for the other processes of a parallel run
-        self.path = Path(given or os.environ.get("EQUIREANN_RUN", "runs"))
+        named = config.run or (str(Path(source).parent) if source else None)
+        if self.subcommand == "fit" and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self.path = self._claim(named, config.ckpt_path)
+            os.environ[SHARED] = str(self.path)
+        else:
+            self.path = Path(named or os.environ.get(SHARED, "runs"))
         config.run = str(self.path)
-        if config.predictions.path == "predictions.extxyz":
-            config.predictions.path = str(self.path / "predictions.extxyz")
+        if config.predictions.path == PREDICTIONS:
+            config.predictions.path = str(self.path / PREDICTIONS)
+
+    def _claim(self, named: str | None, resumed: str | None) -> Path:
+        """Take a folder for as long as this command runs."""
+        if named is None:
+            folder = new_folder(name_of(self.words))
+        else:
+            same = resumed is not None and Path(named).resolve() == Path(resumed).parent.resolve()
+            folder = RunFolder(Path(named), resume=same)
+        self.closing.callback(folder.release)
+        return folder.path
 
     def instantiate_classes(self) -> None:
         """Make task, data and trainer."""
@@ -188,7 +197,12 @@ class PotentialCLI(LightningCLI):
             kwargs["default_root_dir"] = str(self.path)
         if settings.logger in (None, True):
             kwargs["logger"] = self.subcommand != "predict" and loggers(self.path)
-        kwargs["callbacks"] = self._callbacks(settings)
+        config = None
+        if self.subcommand == "fit" and not settings.fast_dev_run:
+            anew = self.config["fit"].clone()  # for a run of its own
+            anew.run, anew.predictions.path = None, PREDICTIONS
+            config = self._parser("fit").dump(anew, skip_none=False)
+        kwargs["callbacks"] = callbacks(settings, self.path, config)
         try:
             return super().instantiate_trainer(**kwargs)
         except MisconfigurationException as error:
@@ -197,23 +211,6 @@ class PotentialCLI(LightningCLI):
                 f" (--trainer.accelerator {chosen}): use --trainer.accelerator cpu" if "backend" in str(error) else ""
             )
             raise ValueError(f"{error}{hint}") from error
-
-    def _callbacks(self, settings: Namespace) -> list[Callback]:
-        """Those of the configuration, and of ours what it does not have and has not switched off."""
-        found = settings.callbacks or []
-        found = list(found) if isinstance(found, list) else [found]
-        kinds = [(ProgressBar, settings.enable_progress_bar, [OneLineProgress()])]
-        if self.subcommand == "fit" and not settings.fast_dev_run:
-            folder = str(self.path)
-            kinds.append((Checkpoint, settings.enable_checkpointing, [BestCheckpoint(folder), LastCheckpoint(folder)]))
-            config = self._parser("fit").dump(self.config["fit"], skip_none=False)
-            found += [SaveConfig(self.path / "config.yaml", config), TrainingReport(folder)]
-        for kind, wanted, ours in kinds:
-            if wanted is False:
-                found = [callback for callback in found if not isinstance(callback, kind)]
-            elif not any(isinstance(callback, kind) for callback in found):
-                found += ours
-        return found
 
     def after_instantiate_classes(self) -> None:
         """Let a potential that is trained further learn the new elements of its data."""
@@ -250,27 +247,6 @@ class PotentialCLI(LightningCLI):
             COMMANDS[subcommand].run(self.config_init[subcommand])
         else:
             super()._run_subcommand(subcommand)
-
-
-def with_paths(words: Sequence[str]) -> list[str]:
-    """A command line with the files of the configurations that it names."""
-    found = [str(configurations.find(word)) if before in CONFIG else word for before, word in pairwise(["", *words])]
-    for index, word in enumerate(found):
-        option, equals, name = word.partition("=")
-        if equals and option in CONFIG:
-            found[index] = f"{option}={configurations.find(name)}"
-    return found
-
-
-CONFIG = ("--config", "-c")
-
-
-def _name(words: Sequence[str]) -> str:
-    """Name for the runs of a command line: that of its first configuration."""
-    files = [
-        name for option, name in pairwise([part for word in words for part in word.split("=", 1)]) if option in CONFIG
-    ]
-    return Path(files[0]).stem if files else "fit"
 
 
 def _take_elements(config: Namespace) -> None:

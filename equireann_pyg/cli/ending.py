@@ -8,7 +8,8 @@ import signal
 from argparse import ArgumentError
 from types import TracebackType
 
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 class Ending:

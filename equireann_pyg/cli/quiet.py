@@ -32,6 +32,7 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOUD]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=UserWarning)
         for message in IDLE:
             warnings.filterwarnings("ignore", message)
         warnings.showwarning = _show

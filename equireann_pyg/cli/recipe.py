@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from equireann_pyg.checkpoint import load_plain
+from equireann_pyg.cli.words import PARTS
 from equireann_pyg.elements import atomic_number
 
 Leaves = dict[tuple[str, ...], Any]
 """Values by the names that lead to them, without ``class_path`` and ``init_args`` on the way."""
-
-PARTS = ("model", "properties", "repulsion")
-"""What of ``model`` a checkpoint holds."""
 
 
 def stored_recipe(path: str) -> dict[str, Any]:
@@ -31,48 +26,6 @@ def stored_recipe(path: str) -> dict[str, Any]:
     if "recipe" not in state:
         raise ValueError(f"{path}: holds no potential of equireann_pyg; name a checkpoint of equireann fit")
     return {"model": state["recipe"], **{name: state.get(name) for name in PARTS[1:]}, "dtype": state["dtype"]}
-
-
-def source_of(words: Sequence[str]) -> str | None:
-    """File of the potential that a command line starts from, if it names one."""
-    for option in ("ckpt_path", "model.init_from"):
-        if option in (found := explicit(words, option)):
-            return str(found[option])
-    return None
-
-
-def without_model(words: Sequence[str]) -> list[str]:
-    """A command line without what it says of the model."""
-    kept, skip = [], False
-    for word in words:
-        name, equals, _ = word.removeprefix("--").partition("=")
-        said = word.startswith("--") and any(name.startswith(f"model.{part}") for part in PARTS)
-        if not (said or skip):
-            kept.append(word)
-        skip = said and not equals
-    return kept
-
-
-def explicit(words: Sequence[str], prefix: str) -> dict[str, Any]:
-    """Options of a command line under a prefix: their names, and their values where these are in the same word or the next."""
-    found: dict[str, Any] = {}
-    for word, follower in pairwise([*words, ""]):
-        name, equals, value = word.removeprefix("--").partition("=")
-        if word.startswith("--") and (name == prefix or name.startswith(prefix + ".")):
-            found[name.removesuffix("+")] = yaml.safe_load(value if equals else follower)
-    return found
-
-
-def configured(files: Sequence[str], prefix: str) -> dict[str, Any]:
-    """Entries of configuration files under a prefix, later files over earlier ones."""
-    found: dict[str, Any] = {}
-    for file in files:
-        entry = yaml.safe_load(Path(file).read_text()) or {}
-        for name in prefix.split("."):
-            entry = entry.get(name) if isinstance(entry, dict) else None
-        if entry is not None:
-            found[prefix] = entry
-    return found
 
 
 def leaves(options: Mapping[str, Any]) -> Leaves:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import shutil
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from equireann_pyg.callbacks import BestCheckpoint, LastCheckpoint
+from equireann_pyg.progress import OneLineProgress
+from equireann_pyg.report import TrainingReport
 
 ROOT = Path("runs")
 """Where runs without a name go."""
@@ -43,8 +49,8 @@ class RunFolder:
             )
 
     def release(self) -> None:
-        """Give the folder free; one that was made for a run without a model goes away."""
-        if self.made and not holds_run(self.path):
+        """Give the folder free; one that was made for a run that never began goes away."""
+        if self.made and not holds_run(self.path) and not (self.path / "config.yaml").exists():
             shutil.rmtree(self.path)
         self._lock.release()
 
@@ -97,3 +103,27 @@ class SaveConfig(Callback):
             partial = self.path.with_suffix(".partial")
             partial.write_text(self.text, encoding="utf-8")
             partial.replace(self.path)
+
+
+def callbacks(settings: Any, folder: Path, config: str | None) -> list[Callback]:
+    """Callbacks of a configuration, and of ours what it does not have and has not switched off.
+
+    Args:
+        settings: arguments of the trainer.
+        folder: of the run.
+        config: the configuration of a training to be kept; None where nothing is trained.
+    """
+    found = settings.callbacks or []
+    found = list(found) if isinstance(found, list) else [found]
+    ours: list[tuple[type[Callback], bool | None, list[Callback]]]
+    ours = [(ProgressBar, settings.enable_progress_bar, [OneLineProgress()])]
+    if config is not None:
+        kept: list[Callback] = [BestCheckpoint(str(folder)), LastCheckpoint(str(folder))]
+        ours.append((Checkpoint, settings.enable_checkpointing, kept))
+        found += [SaveConfig(folder / "config.yaml", config), TrainingReport(folder)]
+    for kind, wanted, added in ours:
+        if wanted is False:
+            found = [callback for callback in found if not isinstance(callback, kind)]
+        elif not any(isinstance(callback, kind) for callback in found):
+            found += added
+    return found
