@@ -146,7 +146,8 @@ def write_errors(errors: Errors, path: Path, group: str = "config_type") -> None
 
 
 def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:
-    """Parity of energy per atom (relative to the reference energies), forces, stress and properties, of what has labels.
+    """Parity of energy per atom less reference energies, (E - sum E0) / N, of force components, stress
+    and properties: of what has labels.
 
     Args:
         potential: whose reference energies are taken off.
@@ -166,7 +167,7 @@ def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data]
         values["energy"] = (values["energy"] - free) / sizes
     drawn = {
         name: (
-            "energy per atom less free atoms" if name == "energy" else name.replace("forces", "force component"),
+            "(E - ΣE⁰)/N" if name == "energy" else name.replace("forces", "force component"),
             LABELS[name].unit,
         )
         for name in labels

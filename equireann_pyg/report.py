@@ -91,7 +91,8 @@ class TrainingReport(Callback):
                 ]
                 if points:
                     curves[part] = tuple(zip(*points, strict=True))
-            plots.learning_curves(axis, curves, f"RMSE of {name.replace('_', ' ')} ({QUANTITIES[name]})")  # type: ignore[arg-type]
+            unit = QUANTITIES[name].replace("A", "Å").replace("^3", "³").replace("^2", "²")
+            plots.learning_curves(axis, curves, f"RMSE of {name.removesuffix('_per_atom')} ({unit})")  # type: ignore[arg-type]
         plots.save(picture, self.folder / "learning_curve.png")
 
 

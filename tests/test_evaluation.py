@@ -150,10 +150,10 @@ def test_what_the_parity_plots_show(potential, graphs, tmp_path, monkeypatch):
     )
     parity_plots(potential, predict(potential, graphs), graphs, tmp_path / "a.png")
     assert {quantity: unit for quantity, (*_, unit) in drawn.items()} == {
-        "energy per atom less free atoms": "eV", "force component": "eV/Å", "stress": "eV/Å³"
+        "(E - ΣE⁰)/N": "eV", "force component": "eV/Å", "stress": "eV/Å³"
     }  # fmt: skip
     for k, graph in enumerate(graphs):  # 2.5 eV per atom are the references
-        reference, models, _ = drawn["energy per atom less free atoms"]
+        reference, models, _ = drawn["(E - ΣE⁰)/N"]
         assert reference[k] == pytest.approx(float(graph.energy) / len(graph.z) - 2.5, rel=1e-9)
         expected = float(potential(graph)["energy"]) / len(graph.z) - 2.5
         assert models["model"][k] == pytest.approx(expected, rel=1e-4)

@@ -14,7 +14,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from equireann_pyg import __version__, evaluation, export, quickstart
+import equireann_pyg
+from equireann_pyg import evaluation, export, quickstart
 from equireann_pyg.callbacks import PredictionWriter
 from equireann_pyg.cli import recipe
 from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
@@ -84,7 +85,7 @@ class PotentialCLI(LightningCLI):
                 "default_env": False,
                 "exit_on_error": False,
                 "prog": "equireann",
-                "version": __version__,
+                "version": equireann_pyg.__version__,
                 "description": "Train, test and use EquiREANN potentials. equireann SUBCOMMAND --help lists its options.",
             },
         )
