@@ -1,23 +1,25 @@
-"""Callbacks of the training: averaged weights, checkpoints, the end of the learning rate, predictions on file."""
+"""Callbacks of the training: averaged weights, checkpoints, the end of the learning rate."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from equireann_pyg.graph import ase_results, to_ase
+from equireann_pyg.predictions import PredictionWriter
+
+__all__ = [
+    "BestCheckpoint",
+    "ExponentialMovingAverage",
+    "LastCheckpoint",
+    "PredictionWriter",
+    "StopAtSmallestLearningRate",
+]
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -107,55 +109,3 @@ class StopAtSmallestLearningRate(Callback):
             groups = config.scheduler.optimizer.param_groups
             if floors and all(g["lr"] <= m * (1 + 1e-6) for g, m in zip(groups, floors, strict=True)):
                 trainer.should_stop = True
-
-
-class PredictionWriter(BasePredictionWriter):
-    """Writes the structures of ``equireann predict`` with predicted labels to an extended-XYZ file.
-
-    Args:
-        path: the file; replaced whole, or not at all.
-    """
-
-    def __init__(self, path: str = "predictions.extxyz") -> None:
-        super().__init__(write_interval="epoch")
-        self.path = path
-
-    def write_on_epoch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        predictions: Sequence[Any],
-        batch_indices: Sequence[Any],
-    ) -> None:
-        """Collect the predictions of all processes in the order of the set."""
-        own = [graph for batch in predictions for graph in batch]
-        shards: list[Any] = [own]
-        if trainer.world_size > 1:
-            shards = [None] * trainer.world_size
-            torch.distributed.all_gather_object(shards, own)
-        if trainer.is_global_zero:
-            frames = trainer.datamodule.datasets["predict"]  # type: ignore[attr-defined]
-            world = len(shards)
-            atoms = [_predicted(data, shards[k % world][k // world]) for k, data in enumerate(frames)]
-            write_frames(Path(self.path), atoms)
-
-
-def _predicted(data: Any, output: dict[str, Tensor]) -> Atoms:
-    atoms = to_ase(data)
-    always = ("energy", "forces")  # the rest may be undefined
-    results, other = ase_results({k: v for k, v in output.items() if k in always or bool(torch.isfinite(v).all())})
-    atoms.info.pop("polarizability", None)  # that of the input
-    atoms.info |= other
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms
-
-
-def write_frames(path: Path, frames: list[Atoms]) -> None:
-    """Write extended XYZ to a temporary file, then rename it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write(partial, frames, format="extxyz")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

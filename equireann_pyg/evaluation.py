@@ -1,4 +1,4 @@
-"""Errors of a potential on labelled structures: ``equireann evaluate CKPT FILE...``."""
+"""Errors of a potential on labelled structures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
-from jsonargparse.typing import PositiveInt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
@@ -19,10 +16,10 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import plots
-from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.data import AtomsDataset, read_frames
+from equireann_pyg.data import AtomsDataset, LabelReport, print_report
 from equireann_pyg.elements import describe
 from equireann_pyg.graph import LABELS, PER_ATOM, LabelKeys, label_of
+from equireann_pyg.labels import CONDITIONS, EXPECTED
 from equireann_pyg.metrics import QUANTITIES, PotentialErrors, with_unit
 from equireann_pyg.potential import Potential
 
@@ -146,8 +143,7 @@ def write_errors(errors: Errors, path: Path, group: str = "config_type") -> None
 
 
 def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:
-    """Parity of energy per atom less reference energies, (E - sum E0) / N, of force components, stress
-    and properties: of what has labels.
+    """Parity of energies, (E - sum E0) / N, and of components of forces, stress and properties, of what has labels.
 
     Args:
         potential: whose reference energies are taken off.
@@ -182,16 +178,22 @@ def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data]
 
 
 def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -> list[Data]:
-    """Graphs of all files, of elements that the potential knows.
+    """Graphs of all files, of elements that the potential knows; prints which labels were found.
 
     Raises:
         FileNotFoundError: if a file does not exist.
         ValueError: for unreadable files, unknown elements, or if no frame has a label; names file and frame.
     """
     dataset: list[Data] = []
+    reports: list[LabelReport] = []
+    labels = [*EXPECTED, *(name for name in potential.scales() if name in LABELS and name not in EXPECTED)]
+    conditions = list(CONDITIONS) if len(potential.properties) else []
     for file in files:
-        graphs = AtomsDataset(file, potential.cutoff, keys).graphs
-        for index, data in enumerate(graphs):
+        try:
+            whole = AtomsDataset(file, potential.cutoff, keys, labels=[*labels, *conditions])
+        except ValueError as error:
+            raise ValueError(str(error).replace("--data.keys.", "--keys.")) from error
+        for index, data in enumerate(whole):
             unknown = set(data.z.tolist()) - set(potential.elements)
             if unknown:
                 known = describe(potential.elements)
@@ -199,74 +201,9 @@ def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -
                     f"{file}, frame {index}: unknown element {describe(unknown)}; the potential was made for {known}: "
                     "remove the frame or train with that element"
                 )
-        dataset += graphs
-    if not any(bool(torch.isfinite(label_of(data, name)).any()) for data in dataset for name in LABELS):
+        dataset += whole.graphs
+        reports += whole.reports
+    if not any(report.count(name) for report in reports for name in labels):
         raise ValueError(f"{', '.join(files)}: no frame has a label; name them with --keys.energy, --keys.forces, ...")
+    print_report(reports)
     return dataset
-
-
-def kinds_of(files: Sequence[str], group: str) -> list[str] | None:
-    """What ``atoms.info`` of each frame has under ``group``; None for the configuration type, which graphs know.
-
-    Raises:
-        ValueError: if no frame has it.
-    """
-    if group == "config_type":
-        return None
-    frames = [atoms for file in files for atoms in read_frames(file)]
-    if not any(group in atoms.info for atoms in frames):
-        found = sorted({name for atoms in frames for name in atoms.info})
-        raise ValueError(
-            f"--group {group}: no frame has it in its info; the frames have {', '.join(found) or 'nothing'}"
-        )
-    return [str(atoms.info.get(group, "without")) for atoms in frames]
-
-
-def parser() -> ArgumentParser:
-    """Options of ``equireann evaluate``."""
-    made = ArgumentParser(description="Errors of a potential on labelled structures, by kind of configuration.")
-    made.add_argument("checkpoint", type=str, help="file of save_potential or training checkpoint")
-    made.add_argument("files", nargs="+", type=str, help="labelled structures, anything ase.io.read opens")
-    made.add_argument("--keys", type=LabelKeys, default=LabelKeys(), help="names of the labels")
-    made.add_argument("--group", type=str, default="config_type", help="entry of atoms.info that errors are grouped by")
-    made.add_argument("--batch_size", type=PositiveInt, default=32, help="frames at once")
-    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
-    made.add_argument("--out", type=Path | None, default=None, help="folder of errors.csv and parity.png")
-    made.add_argument(
-        "--allow_untrained", type=bool, default=False, help="evaluate elements without training atoms, too"
-    )
-    return made
-
-
-def run(options: Any) -> Errors:
-    """``equireann evaluate``: print errors by group, write ``errors.csv`` and ``parity.png``.
-
-    They go to ``evaluation`` beside the checkpoint unless ``out`` names another folder.
-
-    Raises:
-        FileNotFoundError: if a file does not exist.
-        ValueError: for a bad checkpoint, unreadable or unlabelled data, unknown elements, a device that is not there or
-            an output that is no folder.
-    """
-    out = Path(options.checkpoint).parent / "evaluation" if options.out is None else options.out
-    _check_options(out, options.device)
-    potential = load_potential(options.checkpoint, options.device)
-    potential.allow_untrained = options.allow_untrained
-    dataset = read_labelled(options.files, options["keys"], potential)
-    outputs = predict(potential, dataset, options.batch_size)
-    errors = errors_by_type(outputs, dataset, kinds_of(options.files, options.group))
-    print_errors(errors, group=options.group)
-    write_errors(errors, out / "errors.csv", options.group)
-    parity_plots(potential, outputs, dataset, out / "parity.png")
-    print(f"{out / 'errors.csv'}, {out / 'parity.png'}")
-    return errors
-
-
-def _check_options(out: Path, device: str) -> None:
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--out {out}: {existing} is a file, not a folder; name another")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no error of its own for a missing device
-        raise ValueError(f"--device {device}: {' '.join(str(error).split())[:120]}; use --device cpu") from error

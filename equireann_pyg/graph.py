@@ -22,12 +22,12 @@ Fields of every graph:
 ==================  ===============  ============================================================================
 
 All numbers are float64; unknown labels are NaN. Graphs from elsewhere may lack any label, the charge and the field.
+Where labels are found in a structure is told by :mod:`equireann_pyg.labels`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,70 +35,34 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from equireann_pyg.labels import CONDITIONS, LABELS, PER_ATOM, Label, LabelKeys, label_places, read_labels
 from equireann_pyg.neighbors import torch_cluster_available, torch_cluster_edges, vesin_edges
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+__all__ = [
+    "CONDITIONS",
+    "LABELS",
+    "PER_ATOM",
+    "Label",
+    "LabelKeys",
+    "ase_results",
+    "edge_differences",
+    "edge_vectors",
+    "from_ase",
+    "label_of",
+    "label_places",
+    "labelled_graph",
+    "radius_graph",
+    "to_ase",
+]
 
 COINCIDENT = 1e-3
 """Atoms closer than this, in Angstrom, are an error."""
 
 FLAT = 1e-12
 """A cell is an error if the squared volume that unit vectors along its periodic directions span is below this."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """Shape of a label for one graph, or one atom, and its unit."""
-
-    shape: tuple[int, ...]
-    unit: str
-    per_atom: bool = False
-
-
-LABELS = {
-    "energy": Label((), "eV"),
-    "forces": Label((3,), "eV/Å", per_atom=True),
-    "stress": Label((3, 3), "eV/Å³"),
-    "dipole": Label((3,), "e Å"),
-    "polarizability": Label((3, 3), "e Å²/V"),
-    "charges": Label((), "e", per_atom=True),
-}
-"""Everything a graph can be labelled with."""
-
-CONDITIONS = {"total_charge": Label((), "e"), "field": Label((3,), "V/Å")}
-"""What a graph is given besides its structure, zero where the file says nothing."""
-
-PER_ATOM = {"atomic_energy", *(name for name, label in LABELS.items() if label.per_atom)}
-"""Outputs of a potential with one row for each atom."""
-
-
-@dataclass(frozen=True)
-class LabelKeys:
-    """Names under which a file keeps its labels.
-
-    A name is looked up in ``atoms.info``, ``atoms.arrays`` and the results of an attached ASE calculator, which is where
-    ASE's readers put ``energy``, ``forces`` and ``stress``.
-
-    Args:
-        energy: total energy in eV.
-        forces: forces in eV/Angstrom.
-        stress: stress in eV/Angstrom^3, ASE's sign (positive under tension); 6 (Voigt), 9 or 3 x 3 numbers.
-        dipole: dipole moment in e Angstrom.
-        polarizability: polarizability in e Angstrom^2/V; 6 (Voigt), 9 or 3 x 3 numbers.
-        charges: partial charges in e.
-        total_charge: total charge in e.
-        field: electric field in V/Angstrom.
-    """
-
-    energy: str = "energy"
-    forces: str = "forces"
-    stress: str = "stress"
-    dipole: str = "dipole"
-    polarizability: str = "polarizability"
-    charges: str = "charges"
-    total_charge: str = "charge"
-    field: str = "external_field"
 
 
 def radius_graph(
@@ -191,7 +155,9 @@ def edge_differences(pos: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: 
     return pos[j] - pos[i] + torch.einsum("ea,eab->eb", edge_shift, cell[batch[i]])
 
 
-def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> Data:
+def from_ase(
+    atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None, labels: Collection[str] | None = None
+) -> Data:
     """Graph of a structure with its labels.
 
     Args:
@@ -199,18 +165,32 @@ def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> D
             another structure than the present one are left out, as ASE does.
         cutoff: in Angstrom.
         keys: names of the labels.
+        labels: labels and conditions to read; None for all.
 
     Returns:
         ``Data`` with the fields of this module.
 
     Raises:
-        ValueError: see :func:`radius_graph`; also for labels that are not numbers, not finite or of the wrong shape.
+        ValueError: see :func:`radius_graph` and :func:`equireann_pyg.labels.read_labels`.
+    """
+    return labelled_graph(atoms, cutoff, read_labels(atoms, keys, labels).values)
+
+
+def labelled_graph(atoms: Atoms, cutoff: float, labels: Mapping[str, Any]) -> Data:
+    """Graph of a structure with the labels that are given as arrays.
+
+    Args:
+        atoms: structure.
+        cutoff: in Angstrom.
+        labels: float64 array of every label and condition, ``[1, ...]`` or ``[N, ...]``.
+
+    Raises:
+        ValueError: see :func:`radius_graph`.
     """
     pos = torch.tensor(atoms.get_positions(), dtype=torch.float64)
     pbc = torch.tensor(atoms.get_pbc())
     cell = torch.tensor(np.asarray(atoms.get_cell()), dtype=torch.float64)
     edge_index, edge_shift = radius_graph(pos, cutoff, cell, pbc)
-    labels = _labels(atoms, LabelKeys() if keys is None else keys)
     return Data(
         z=torch.tensor(atoms.get_atomic_numbers(), dtype=torch.int64),
         pos=pos,
@@ -224,32 +204,6 @@ def from_ase(atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None) -> D
     )
 
 
-def _labels(atoms: Atoms, keys: LabelKeys) -> dict[str, Any]:
-    places = label_places(atoms)
-    labels = {}
-    for name, kind in (LABELS | CONDITIONS).items():
-        key, shape = getattr(keys, name), (len(atoms) if kind.per_atom else 1, *kind.shape)
-        where = [place for place in places if kind.per_atom or place != "arrays"]  # a column is no label of the whole
-        value = next((places[place][key] for place in where if key in places[place]), None)
-        unknown = 0.0 if name in CONDITIONS else np.nan
-        labels[name] = np.full(shape, unknown) if value is None else _label(name, key, value, shape)
-    return labels
-
-
-def _label(name: str, key: str, value: Any, shape: tuple[int, ...]) -> Any:
-    value = np.asarray(value)
-    if value.dtype.kind not in "iuf":
-        raise ValueError(f"label '{key}': expected numbers for the {name}, got {value.tolist()!r:.50}")
-    value = value.astype(np.float64)
-    if shape == (1, 3, 3) and value.size == 6:
-        value = value.ravel()[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt: xx yy zz yz xz xy
-    if value.size != np.prod(shape) or (name == "forces" and value.shape != shape):
-        raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {list(value.shape)}")
-    if not np.isfinite(value).all():
-        raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
-    return value.reshape(shape)
-
-
 def label_of(data: Data, name: str) -> Tensor:
     """Label of a graph or a batch, all NaN where a graph from elsewhere has no such field."""
     value = data.get(name)
@@ -257,13 +211,6 @@ def label_of(data: Data, name: str) -> Tensor:
         return value
     label = LABELS[name]
     return data.pos.new_full((data.z.numel() if label.per_atom else data.cell.size(0), *label.shape), torch.nan)
-
-
-def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:
-    """Where labels are looked up, in this order: ``info``, ``arrays``, and the calculator's results if still valid."""
-    outdated = hasattr(atoms.calc, "check_state") and atoms.calc.check_state(atoms)
-    results = {} if outdated else getattr(atoms.calc, "results", {})
-    return {"info": atoms.info, "arrays": atoms.arrays, "calculator": results}
 
 
 def to_ase(data: Data) -> Atoms:

@@ -39,7 +39,7 @@ def read_reann_configuration(fileobj: TextIO, index: int | slice = -1) -> Iterat
     Energy, forces and dipole go to a ``SinglePointCalculator``, a polarizability to ``info["polarizability"]``.
 
     Raises:
-        ValueError: naming file and line of a truncated or malformed block.
+        ValueError: naming file, frame and line of a truncated or malformed block.
     """
     try:
         frames = list(_blocks(fileobj))
@@ -51,16 +51,20 @@ def read_reann_configuration(fileobj: TextIO, index: int | slice = -1) -> Iterat
 
 def _blocks(fileobj: TextIO) -> Iterator[Atoms]:
     block: list[Line] = []
+    count = 0
     for number, line in enumerate(fileobj, start=1):
         words = line.split()
         if words and words[0].startswith("abprop"):
-            yield _frame(block, (number, line.partition(":")[2].split()))
-            block = []
+            try:
+                yield _frame(block, (number, line.partition(":")[2].split()))
+            except ValueError as error:
+                raise ValueError(f"frame {count}, {error}") from error
+            block, count = [], count + 1
         elif words:
             block.append((number, words))
     if block:
         raise ValueError(
-            f"line {block[-1][0]}: the file ends without the 'abprop:' line of this block: it is truncated"
+            f"frame {count}, line {block[-1][0]}: the file ends without the 'abprop:' line of this block: it is truncated"
         )
 
 

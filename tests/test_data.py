@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from equireann_pyg.data import AtomsDataset, check_elements, dataset
+from equireann_pyg.data import AtomsDataset, check_elements, dataset, read_frames
 from equireann_pyg.graph import LabelKeys, from_ase
 from tests.copper import frames, write_frames
 
@@ -202,7 +202,7 @@ def test_parallel_build_equals_the_serial_one(path, tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "MANY", 2)
     parallel = AtomsDataset(path, 3.5, cache_dir=tmp_path / "2")
     assert_equal_graphs(parallel.graphs, serial.graphs)
-    assert_equal_graphs(serial.graphs[:2], [from_ase(atoms, 3.5) for atoms in dataset.read_frames(path)[:2]])
+    assert_equal_graphs(serial.graphs[:2], [from_ase(atoms, 3.5) for atoms in read_frames(path)[:2]])
 
 
 def water(**labels) -> Atoms:
@@ -266,11 +266,11 @@ def test_a_key_that_no_frame_has(load, tmp_path):
 
 def test_labels_under_other_names_are_not_lost_silently(load, count_builds, tmp_path):
     path = tmp_path / "a.xyz"
-    atoms = water(REF_forces=np.ones((3, 3)))
+    atoms = water(mp2_forces=np.ones((3, 3)))
     atoms.calc = SinglePointCalculator(atoms, energy=3.0)
     write(path, atoms)
     for _ in range(2):  # built, and from the cache
-        with pytest.warns(UserWarning, match=r"no frame has 'forces', but there is \['REF_forces'\].*set keys.forces"):
+        with pytest.warns(UserWarning, match=r"no frame has 'forces', but there is 'mp2_forces'.*--data.keys.forces"):
             data = load(path)
         assert bool(data[0].forces.isnan().all())
     assert len(count_builds) == 1

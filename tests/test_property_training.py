@@ -86,7 +86,7 @@ def test_labels_of_the_wrong_shape():
     atoms = Atoms("OH")
     atoms.positions[1, 0] = 1.0
     atoms.info["dipole"] = 1.85
-    with pytest.raises(ValueError, match=r"label 'dipole': expected dipole of shape \[1, 3\], got \[\]"):
+    with pytest.raises(ValueError, match=r"label 'dipole': expected dipole of shape \[1, 3\], got the number 1.85"):
         from_ase(atoms, 3.0)
     atoms.info = {"polarizability": np.arange(6.0)}
     atoms.arrays["charge"] = np.ones(2)  # a column is no total charge

@@ -100,16 +100,28 @@ def cut(text: str, lines: int) -> str:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: cut(text, 1), r"line 14 announces 5 atoms, 4 follow"),
-        (lambda text: cut(text, 5), r"line 14 announces 5 atoms, 0 follow"),
-        (lambda text: cut(text, 6), r"line 14 announces 5 atoms, 0 follow"),
-        (lambda text: text[:-40], "unreadable or truncated"),
-        (lambda text: text[:-3], "the last line ends early: '.*0.683579'"),  # in the middle of the last number
-        (lambda text: text.replace("\n4\n", "\n\n4\n"), "line 8 is blank but frames follow it: remove it"),
-        (lambda text: text.replace("\n4\n", "\n3\n"), "line 13: expected a number of atoms, got 'Cu"),
-        (lambda text: text.replace("\n4\n", "\n5\n"), "line 15: expected a number of atoms, got 'Lattice|Properties"),
-        (lambda text: text.replace("Cu ", "Qq ", 1), "unreadable or truncated"),
-        (lambda text: "hello\nworld\n", "line 1: expected a number of atoms, got 'hello'"),
+        (lambda text: cut(text, 1), r"frame 2, line 14: 5 atoms announced, 4 follow: restore the file"),
+        (lambda text: cut(text, 5), r"frame 2, line 14: 5 atoms announced, 0 follow"),
+        (lambda text: cut(text, 6), r"frame 2, line 14: 5 atoms announced, 0 follow"),
+        (lambda text: text[:-40], "frame 2, line 20: the last line ends early"),
+        (
+            lambda text: text[:-3],
+            "frame 2, line 20: the last line ends early: '.*0.683579'",
+        ),  # in the middle of the last number
+        (lambda text: text.replace("\n4\n", "\n\n4\n"), "frame 1, line 8: blank but frames follow it: remove the line"),
+        (
+            lambda text: text.replace("\n4\n", "\n3\n"),
+            "frame 2, line 13: expected a number of atoms after the 3 announced in line 8, got 'Cu",
+        ),
+        (
+            lambda text: text.replace("\n4\n", "\n5\n"),
+            "frame 2, line 15: expected a number of atoms after the 5 announced in line 8, got 'Prop",
+        ),
+        (
+            lambda text: text.replace("Cu ", "Qq ", 1),
+            "frame 0, line 3: unknown element 'Qq': expected a chemical symbol$",
+        ),
+        (lambda text: "hello\nworld\n", "frame 0, line 1: expected a number of atoms, got 'hello'"),
         (lambda text: "", "no frames; expected a file that ase.io.read can open"),
         (lambda text: "\n\n", "no frames"),
     ],
@@ -122,13 +134,13 @@ def test_damaged_text(damage, message, text, tmp_path):
             file.write(damaged)
         with pytest.raises(ValueError, match=message) as error:
             read_frames(tmp_path / name)
-        assert str(error.value).startswith(f"{tmp_path / name}: ")
+        assert str(error.value).startswith(f"{tmp_path / name}")
         assert "\n" not in str(error.value)
 
 
 def test_damage_is_seen_outside_of_the_selection(text, tmp_path):
     (tmp_path / "a.xyz").write_text(cut(text, 2))
-    with pytest.raises(ValueError, match="announces 5 atoms, 3 follow"):
+    with pytest.raises(ValueError, match="5 atoms announced, 3 follow"):
         read_frames(f"{tmp_path / 'a.xyz'}@0:1")
 
 
@@ -142,9 +154,9 @@ def test_truncated_binary_files(name, text, tmp_path):
             file.write(text)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"unreadable or truncated|no frames") as error:
+    with pytest.raises(ValueError, match=r"(, frame \d)?: (unreadable or truncated .*expected|no frames)") as error:
         read_frames(path)
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).startswith(f"{path}")
     assert "\n" not in str(error.value)
 
 

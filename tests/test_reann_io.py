@@ -164,11 +164,11 @@ def test_garbled_files(text, message, tmp_path):
         parse(text)
     path = tmp_path / "configuration"
     path.write_text(text)
-    with pytest.raises(ValueError, match=f"configuration, {message}"), open(path) as file:
+    with pytest.raises(ValueError, match=rf"configuration, frame \d, {message}"), open(path) as file:
         list(read_reann_configuration(file, slice(None)))
     with pytest.raises(ValueError, match=message) as error:
         AtomsDataset(path, 3.0, cache_dir=tmp_path / "cache")
-    assert str(error.value).startswith(f"{path}: ")
+    assert str(error.value).startswith(f"{path}, frame ")
     assert "\n" not in str(error.value)
 
 

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALL_FILES = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
 KERNELS = sorted(path for ending in ("cpp", "h") for path in PACKAGE.rglob(f"*.{ending}"))
 LAYERS = [  # a module imports only from layers above its own
-    {"cache", "configurations", "elements", "neighbors", "plots"},
+    {"cache", "configurations", "elements", "labels", "neighbors", "plots"},
     {"ops"},
     {"nn"},
     {"network", "graph"},
@@ -27,13 +27,14 @@ LAYERS = [  # a module imports only from layers above its own
     {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start"},
     {"export", "finetuning"},
     {"calculator", "data"},
+    {"predictions"},
     {"training", "callbacks", "evaluation", "datasets"},
     {"progress", "quickstart", "report"},
     {"cli"},
     {"__main__"},
 ]
-LIGHTNING = {"training", "data", "cli", "callbacks", "progress", "quickstart", "report"}
-ASE = {"graph", "data", "calculator", "callbacks", "reann_io", "datasets"}
+LIGHTNING = {"training", "data", "cli", "callbacks", "predictions", "progress", "quickstart", "report"}
+ASE = {"graph", "data", "calculator", "predictions", "reann_io", "datasets"}
 
 
 def module_of(path: Path) -> str:

@@ -15,9 +15,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 import equireann_pyg
-from equireann_pyg import evaluation, export, quickstart
+from equireann_pyg import quickstart
 from equireann_pyg.callbacks import PredictionWriter
-from equireann_pyg.cli import recipe
+from equireann_pyg.cli import evaluate, export, recipe
 from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
 from equireann_pyg.cli.words import configured, explicit, files_of, name_of, source_of, with_paths, without_model
 from equireann_pyg.data import AtomsDataModule, elements_of
@@ -40,7 +40,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "evaluate": Command(evaluation.parser, evaluation.run),
+    "evaluate": Command(evaluate.parser, evaluate.run),
     "export": Command(export.parser, export.run),
     "quickstart": Command(quickstart.parser, quickstart.run),
 }
@@ -114,7 +114,7 @@ class PotentialCLI(LightningCLI):
             "--allow_untrained", type=bool, default=False, help="evaluate elements without training atoms, too"
         )
         parser.link_arguments("model", "data.cutoff", compute_fn=_cutoff, apply_on="instantiate")
-        # parser.link_arguments("model", "data.labels", compute_fn=_labels, apply_on="instantiate")
+        parser.link_arguments("model", "data.labels", compute_fn=_labels, apply_on="instantiate")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def _parse_ckpt_path(self) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from equireann_pyg.data.dataset import AtomsDataset, check_elements
+from equireann_pyg.data.dataset import AtomsDataset, check_elements, elements_of
 from equireann_pyg.data.module import AtomsDataModule
-from equireann_pyg.data.reading import elements_of, read_frames
+from equireann_pyg.data.reading import read_frames
+from equireann_pyg.data.report import LabelReport, print_report
 from equireann_pyg.data.sampling import OrderedSizeBatchSampler, ShardSampler, SizeBatchSampler, SizeBounds
 
 __all__ = [
     "AtomsDataModule",
     "AtomsDataset",
+    "LabelReport",
     "OrderedSizeBatchSampler",
     "ShardSampler",
     "SizeBatchSampler",
     "SizeBounds",
     "check_elements",
     "elements_of",
+    "print_report",
     "read_frames",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ from torch_geometric.data.separate import separate
 
 from equireann_pyg.cache import user_cache
 from equireann_pyg.checkpoint import load_plain
-from equireann_pyg.data.reading import check_keys, read_frames, split_selection
+from equireann_pyg.data.reading import forget, keep, split_selection, take
+from equireann_pyg.data.report import LabelReport, check_names, make_report
 from equireann_pyg.elements import describe
-from equireann_pyg.graph import LabelKeys, from_ase
+from equireann_pyg.graph import labelled_graph
+from equireann_pyg.labels import KINDS, FrameLabels, LabelKeys, label_places, read_labels
 
 Files = str | Path | Sequence[str | Path]
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 MANY = 300
 """From this number of frames on, graphs are built in several threads and with a progress bar."""
 
@@ -35,36 +39,50 @@ MANY = 300
 class AtomsDataset(Dataset[Data]):
     """Graphs of all frames of one or many files, built once and cached on disk.
 
-    The cache holds tensors only and is named after the content of the files, the cutoff and the keys, so that it can
-    never be out of date; a damaged one is rebuilt.
+    The cache holds tensors only and is named after the content of the files, the cutoff, the keys and the labels, so that
+    it can never be out of date; a damaged one is rebuilt.
 
     Args:
         files: file or files that ``ase.io.read`` opens; ``name@0:100`` selects frames.
         cutoff: cutoff of the graphs in Angstrom.
         keys: names of the labels.
         cache_dir: folder of the cache; by default ``equireann_pyg`` in the user's cache folder.
+        labels: labels and conditions to read, names of :data:`equireann_pyg.labels.KINDS`; others are not looked at,
+            malformed or not. None reads all, and leaves out with a warning what nobody named and cannot be read.
 
     Attributes:
         graphs: one ``Data`` per frame, in the order of the files.
         elements: sorted atomic numbers that occur.
+        reports: one :class:`LabelReport` per file.
 
     Raises:
         FileNotFoundError: if a file does not exist.
-        ValueError: for unreadable files, labels that are not finite, or keys that no frame has; names file and frame.
+        ValueError: for unreadable files, labels that cannot be read, or keys that no frame has; names file and frame.
     """
 
     def __init__(
-        self, files: Files, cutoff: float, keys: LabelKeys | None = None, cache_dir: str | Path | None = None
+        self,
+        files: Files,
+        cutoff: float,
+        keys: LabelKeys | None = None,
+        cache_dir: str | Path | None = None,
+        labels: Collection[str] | None = None,
     ) -> None:
-        self.files = [str(files)] if isinstance(files, (str, Path)) else [str(file) for file in files]
+        self.files = file_list(files)
         if not self.files:
             raise ValueError("files is empty: name at least one file that ase.io.read opens")
         self.cutoff = cutoff
         self.keys = LabelKeys() if keys is None else keys
+        self.labels = None if labels is None else [name for name in KINDS if name in labels]
+        if labels is not None and not set(labels) <= set(KINDS):
+            raise ValueError(f"labels: expected some of {list(KINDS)}, got {sorted(set(labels) - set(KINDS))}")
         folder = Path(cache_dir) if cache_dir is not None else user_cache()
         self.graphs: list[Data] = []
+        self.reports: list[LabelReport] = []
         for file in self.files:
-            self.graphs += self._load(file, folder)
+            graphs, report = self._load(file, folder)
+            self.graphs += graphs
+            self.reports.append(report)
         self.elements: list[int] = torch.cat([data.z for data in self.graphs]).unique().tolist()
 
     def __len__(self) -> int:
@@ -76,73 +94,134 @@ class AtomsDataset(Dataset[Data]):
     def __iter__(self) -> Iterator[Data]:
         return iter(self.graphs)
 
-    def _load(self, file: str, folder: Path) -> list[Data]:
+    def _load(self, file: str, folder: Path) -> tuple[list[Data], LabelReport]:
         path, selection = split_selection(file)
-        cache = folder / f"{path.name}-{self._fingerprint(path, selection)}.pt"
+        settings = (CACHE_VERSION, selection, float(self.cutoff), self.keys, self.labels)
+        cache = folder / f"{path.name}-{fingerprint(path, settings)}.pt"
         stored = _read_cache(cache)
         if stored is None:
-            frames = read_frames(file)
-            notes = check_keys(file, frames, self.keys)
-            stored = self._build(file, frames), notes
+            frames, notes = take(file)
+            graphs, found = self._build(file, frames)
+            report = make_report(file, frames, found, list(KINDS) if self.labels is None else self.labels, notes)
+            check_names(report, frames, self.keys, asked=self.labels is not None)
+            stored = graphs, report
             _write_cache(*stored, cache)
-        graphs, notes = stored
-        for note in notes:
-            warnings.warn(note, stacklevel=4)
-        return graphs
+        forget(file)
+        graphs, report = stored
+        report.file = file
+        for loss in report.losses:
+            warnings.warn(f"{file}: {loss}", stacklevel=4)
+        return graphs, report
 
-    def _fingerprint(self, path: Path, selection: str) -> str:
-        digest = hashlib.sha256(repr((CACHE_VERSION, selection, float(self.cutoff), self.keys)).encode())
-        with open(path, "rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()[:24]
+    def _build(self, file: str, frames: list[Atoms]) -> tuple[list[Data], list[FrameLabels]]:
+        names = {key for atoms in frames for place in label_places(atoms).values() for key in place}
 
-    def _build(self, file: str, frames: list[Atoms]) -> list[Data]:
-        def build(item: tuple[int, Atoms]) -> Data:
+        def build(item: tuple[int, Atoms]) -> tuple[Data, FrameLabels]:
             index, atoms = item
             if len(atoms) == 0:
                 raise ValueError(f"{file}, frame {index}: no atoms: remove the frame")
             try:
-                return from_ase(atoms, self.cutoff, keys=self.keys)
+                labels = read_labels(atoms, self.keys, self.labels, names, lenient=self.labels is None)
+                return labelled_graph(atoms, self.cutoff, labels.values), labels
             except ValueError as error:
                 raise ValueError(f"{file}, frame {index}: {error}") from error
 
         if len(frames) < MANY:
-            return [build(item) for item in enumerate(frames)]
+            return _unzipped(build(item) for item in enumerate(frames))
         # Threads: neighbour search, sorting and tensor operations run outside of the interpreter's lock. Processes would
         # first import torch for seconds each, and cannot start from a script without an "if __name__" guard.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            graphs = pool.map(build, enumerate(frames))
+            built = pool.map(build, enumerate(frames))
             try:
-                return list(track(graphs, f"graphs of {Path(file).name}", total=len(frames), transient=True))
+                return _unzipped(track(built, f"graphs of {Path(file).name}", total=len(frames), transient=True))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
 
-def _read_cache(path: Path) -> tuple[list[Data], list[str]] | None:
+def _unzipped(built: Iterable[tuple[Data, FrameLabels]]) -> tuple[list[Data], list[FrameLabels]]:
+    pairs = list(built)
+    return [graph for graph, _ in pairs], [labels for _, labels in pairs]
+
+
+def file_list(files: Files) -> list[str]:
+    """Names of a file or of several."""
+    return [str(files)] if isinstance(files, (str, Path)) else [str(file) for file in files]
+
+
+def fingerprint(path: Path, settings: Any) -> str:
+    """Digest of the content of a file and of settings, for the name of a cache."""
+    digest = hashlib.sha256(repr(settings).encode())
+    with open(path, "rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:24]
+
+
+def elements_of(files: Files, cache_dir: str | Path | None = None) -> list[int]:
+    """Sorted atomic numbers that occur in a file or several.
+
+    The answer is cached by the content of the file. A file that must be parsed for it is kept in memory for the
+    :class:`AtomsDataset` that follows.
+
+    Args:
+        files: file or files that ``ase.io.read`` opens; ``name@0:100`` selects frames.
+        cache_dir: folder of the cache; by default ``equireann_pyg`` in the user's cache folder.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: for unreadable files.
+    """
+    folder = Path(cache_dir) if cache_dir is not None else user_cache()
+    elements: set[int] = set()
+    for file in file_list(files):
+        path, selection = split_selection(file)
+        cache = folder / f"{path.name}-{fingerprint(path, (CACHE_VERSION, selection))}.elements.json"
+        stored = _read_elements(cache)
+        if stored is None:
+            stored = sorted({int(number) for atoms in keep(file) for number in atoms.numbers})
+            _write(cache, partial(Path.write_text, data=json.dumps(stored)))
+        elements |= set(stored)
+    return sorted(elements)
+
+
+def _read_elements(path: Path) -> list[int] | None:
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    good = isinstance(stored, list) and stored and all(isinstance(number, int) and number >= 0 for number in stored)
+    return stored if good else None
+
+
+def _read_cache(path: Path) -> tuple[list[Data], LabelReport] | None:
     if not path.is_file():
         return None
     try:
         stored = load_plain(path)
-        packed = Data.from_dict(stored["graphs"])
-        slices, count = stored["slices"], stored["count"]
-        return [separate(Data, packed, index, slices, decrement=False) for index in range(count)], stored["notes"]
+        packed, report = Data.from_dict(stored["graphs"]), LabelReport(**stored["report"])
+        graphs = [separate(Data, packed, index, stored["slices"], decrement=False) for index in range(report.frames)]
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OSError):
         return None
+    return graphs, report
 
 
-def _write_cache(graphs: list[Data], notes: list[str], path: Path) -> None:
+def _write_cache(graphs: list[Data], report: LabelReport, path: Path) -> None:
     packed, slices, _ = collate(Data, graphs, increment=False, add_batch=False)
-    stored = {"graphs": packed.to_dict(), "slices": dict(slices), "count": len(graphs), "notes": notes}
-    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+    stored = {"graphs": packed.to_dict(), "slices": dict(slices), "report": report.plain()}
+    _write(path, partial(torch.save, stored))
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file of the cache whole or not at all."""
+    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(stored, partial)
-        partial.replace(path)
+        write(unfinished)
+        unfinished.replace(path)
     except (OSError, RuntimeError):  # a full or read-only disk (RuntimeError from torch) costs the cache, not the run
-        if partial.exists():
-            partial.unlink()
+        if unfinished.exists():
+            unfinished.unlink()
 
 
 def check_elements(dataset: Sequence[Data], known: Sequence[int], name: str) -> None:

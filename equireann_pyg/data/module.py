@@ -9,13 +9,15 @@ from typing import Any
 
 import lightning
 import torch
+from ase import Atoms
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DistributedSampler
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from equireann_pyg.data.dataset import AtomsDataset
-from equireann_pyg.data.reading import keys_found, read_frames
+from equireann_pyg.data.dataset import AtomsDataset, file_list
+from equireann_pyg.data.reading import read_frames
+from equireann_pyg.data.report import LabelReport, keys_found, print_report
 from equireann_pyg.data.sampling import (
     OrderedSizeBatchSampler,
     ShardSampler,
@@ -23,7 +25,7 @@ from equireann_pyg.data.sampling import (
     SizeBounds,
     frame_sizes,
 )
-from equireann_pyg.graph import LabelKeys
+from equireann_pyg.labels import CONDITIONS, LabelKeys
 
 PREFETCH = 4
 """Batches that each worker keeps ready: more than the two of torch, because steps take different times."""
@@ -52,10 +54,11 @@ class AtomsDataModule(lightning.LightningDataModule):
         batch_size: frames per process and step; without effect where ``max_atoms`` or ``max_edges`` is given.
         val_fraction: share of the training frames to validate on when ``val`` is not given.
         seed: seed of that split and of the shuffling.
-        keys: names of the labels.
+        keys: names of the labels; null switches one off.
         num_workers: processes that collate the next batches while the model works on this one; 0 collates in between.
         max_atoms: largest number of atoms per process and step, in place of ``batch_size``: as many frames as fit.
         max_edges: largest number of edges per process and step, likewise; both may be given.
+        labels: labels to read; the command line takes them from the model. None reads all.
 
     Raises:
         ValueError: if a number is out of range, if a needed set is missing, too small or without energies, or if a frame
@@ -76,6 +79,7 @@ class AtomsDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         max_atoms: int | None = None,
         max_edges: int | None = None,
+        labels: list[str] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -90,11 +94,17 @@ class AtomsDataModule(lightning.LightningDataModule):
         self.keys = keys
         self.num_workers = num_workers
         self.bounds = None if max_atoms is None and max_edges is None else SizeBounds(max_atoms, max_edges)
+        self.labels = labels
         self.datasets: dict[str, Sequence[Data]] = {}
+        self.reports: dict[str, list[LabelReport]] = {}
 
     def setup(self, stage: str) -> None:
-        """Load what ``stage`` needs: fit, validate, test or predict."""
+        """Load what ``stage`` needs: fit, validate, test or predict; a table tells which labels were found."""
+        before = set(self.reports)
         self._load(stage)
+        new = [report for name in self.reports if name not in before for report in self.reports[name]]
+        if new and self._processes()[1] == 0:
+            print_report(new)
         if self.bounds is not None:
             for name, dataset in self.datasets.items():
                 self.bounds.check(frame_sizes(dataset), f"{name} set, frame")
@@ -119,11 +129,25 @@ class AtomsDataModule(lightning.LightningDataModule):
         files = self.files[name]
         if not files:
             raise ValueError(f"data.{name} is not set: name a file, for example --data.{name}=frames.extxyz")
-        dataset = AtomsDataset(files, self.cutoff, self.keys)
-        if labelled and not any(bool(torch.isfinite(data.energy).all()) for data in dataset):
+        labels = self.labels
+        if not labelled:  # conditions only: a structure to predict needs no labels
+            labels = [name for name in CONDITIONS if labels is None or name in labels]
+        dataset = AtomsDataset(files, self.cutoff, self.keys, labels=labels)
+        if not labelled:
+            return dataset.graphs
+        self.reports[name] = dataset.reports
+        if not any(report.count("energy") for report in dataset.reports):
             found = keys_found(read_frames(dataset.files[0])[0])
             raise ValueError(f"{dataset.files[0]}: no frame has an energy; set data.keys.energy ({found})")
         return dataset.graphs
+
+    def structures(self, name: str) -> list[Atoms]:
+        """Structures of a set as they are in its files, which are read again for them.
+
+        Args:
+            name: train, val, test or predict.
+        """
+        return [atoms for file in file_list(self.files[name] or []) for atoms in read_frames(file)]
 
     def _split(self, frames: Sequence[Data]) -> tuple[Sequence[Data], Sequence[Data]]:
         count = round(self.val_fraction * len(frames))

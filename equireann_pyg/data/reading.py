@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ase import Atoms
 from ase.io import iread
+from ase.io.formats import filetype, ioformats
 
-from equireann_pyg.graph import LABELS, LabelKeys, label_places
+from equireann_pyg.data.extxyz import read_frame, split_frames
+from equireann_pyg.elements import SYMBOLS
 
 PICKLES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".ckpt"}
 OPENERS: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 SELECTION = re.compile(r"@(-?\d+|-?\d*:-?\d*(:-?\d*)?)$")
 TEXT_FORMATS = {".xyz": "extxyz", ".extxyz": "extxyz", "configuration": "reann-configuration"}
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+class Reading(NamedTuple):
+    """Frames of a file, and notes on what else is in it."""
+
+    frames: list[Atoms]
+    notes: list[str]
+
+
+KEPT: dict[tuple[Any, ...], Reading] = {}
+"""Files that have been read and not yet taken, by path, selection, size and time."""
 
 
 def split_selection(file: str | Path) -> tuple[Path, str]:
@@ -44,20 +58,53 @@ def read_frames(file: str | Path) -> list[Atoms]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is a pickle, empty, truncated or unreadable.
+        ValueError: if the file is a pickle, empty, truncated or unreadable; names file, frame and, where it has them, line.
     """
+    return read(file).frames
+
+
+def read(file: str | Path) -> Reading:
+    """Frames of a file, with notes on what could not be read; see :func:`read_frames`."""
     path, selection = split_selection(file)
     _refuse_pickle(path)
+    name = path.stem if path.suffix in OPENERS else path.name
+    kind = TEXT_FORMATS.get(name, TEXT_FORMATS.get(Path(name).suffix.lower()))
     try:
-        source, kind = _source(path)
-        frames = list(iread(source, selection, format=kind, do_not_split_by_at_sign=True))
-    except Exception as error:  # ASE's readers raise anything on a broken file
-        reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
-        raise ValueError(f"{path}: unreadable or truncated ({reason}); restore the file") from error
-    if not frames:
+        reading = _read_extxyz(_text(path), selection) if kind == "extxyz" else _read_other(path, kind, selection)
+    except (ValueError, OSError, EOFError, lzma.LZMAError) as error:
+        words = " ".join(str(error).split())
+        raise ValueError(f"{path}{', ' if words.startswith('frame ') else ': '}{words}") from error
+    if not reading.frames:
         what = "no frames" if selection == ":" else f"no frames in the selection {selection}"
         raise ValueError(f"{path}: {what}; expected a file that ase.io.read can open")
-    return frames
+    for index, atoms in enumerate(reading.frames):
+        unknown = [atom for atom, number in enumerate(atoms.numbers) if not 0 < number < len(SYMBOLS)]
+        if unknown:
+            raise ValueError(f"{path}, frame {index}: atom {unknown[0]} is of no element: replace or remove it")
+    return reading
+
+
+def keep(file: str | Path) -> list[Atoms]:
+    """Read a file and keep its frames for the next :func:`take` in this process."""
+    reading = read(file)
+    KEPT[_identity(file)] = reading
+    return reading.frames
+
+
+def take(file: str | Path) -> Reading:
+    """Frames that were kept of a file, which are then forgotten, or else those that are read now."""
+    return KEPT.pop(_identity(file), None) or read(file)
+
+
+def forget(file: str | Path) -> None:
+    """Drop the frames that were kept of a file."""
+    KEPT.pop(_identity(file), None)
+
+
+def _identity(file: str | Path) -> tuple[Any, ...]:
+    path, selection = split_selection(file)
+    status = path.stat()
+    return str(path.resolve()), selection, status.st_size, status.st_mtime_ns
 
 
 def _refuse_pickle(path: Path) -> None:
@@ -68,75 +115,74 @@ def _refuse_pickle(path: Path) -> None:
         raise ValueError(f"{path}: a pickle can run code and is not read; convert it to extended XYZ")
 
 
-def _source(path: Path) -> tuple[str | io.StringIO, str | None]:
-    """What ASE is to read, and its format if the name tells it."""
+def _text(path: Path) -> str:
+    """Content of a text file, compressed or not, in whatever encoding."""
     opener = OPENERS.get(path.suffix, open)
-    name = path.stem if path.suffix in OPENERS else path.name
-    kind = TEXT_FORMATS.get(name, TEXT_FORMATS.get(Path(name).suffix))
-    if kind is None:
-        return str(path), None
-    # In memory: ASE jumps back after every frame, and each jump decompresses the file from its beginning.
-    with opener(path, "rt") as file:
-        text = io.StringIO(file.read())
-    if kind == "extxyz":
-        _check_xyz(text)
-    return text, kind
+    try:
+        with opener(path, "rb") as file:
+            content: bytes = file.read()
+    except Exception as error:  # the decompressors raise anything on a broken file
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise ValueError(f"unreadable or truncated ({reason}): expected a whole archive; restore the file") from error
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    try:
+        text = content.decode(MARKS.get(mark, "utf-8"))
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"line {line}: a byte of value zero, expected text; restore the file")
+    return text
 
 
-def _check_xyz(text: io.StringIO) -> None:
-    """Refuse what ASE reads without complaint: it stops at the first blank line, and takes half a number for a whole."""
-    blank, atoms = 0, [""]
-    lines = enumerate(text, start=1)
-    for number, line in lines:
-        if not line.strip():
-            blank = blank or number
-        elif blank:
-            raise ValueError(f"line {blank} is blank but frames follow it: remove it")
-        elif line.strip().isdecimal():
-            atoms = [follower for _, follower in islice(lines, 1 + int(line))][1:]  # without the comment
-            if len(atoms) < int(line):
-                raise ValueError(f"line {number} announces {int(line)} atoms, {len(atoms)} follow")
-        elif not line.lstrip().startswith("VEC"):
-            raise ValueError(f"line {number}: expected a number of atoms, got {line.strip()[:40]!r}")
-    widths = {len(atom.rstrip("\n")) for atom in atoms[:-1]}
-    if len(atoms) > 2 and len(widths) == 1 and not atoms[-1].endswith("\n") and len(atoms[-1]) < widths.pop():
-        raise ValueError(f"the last line ends early: {atoms[-1][-20:]!r}")
-    text.seek(0)
+def _read_extxyz(text: str, selection: str) -> Reading:
+    frames = list(enumerate(split_frames(text)))
+    chosen = _select(frames, selection)
+    atoms, notes = [], dict[str, int]()
+    for index, frame in chosen:
+        try:
+            structure, remarks = read_frame(frame)
+        except ValueError as error:
+            raise ValueError(f"frame {index}, {error}") from error
+        atoms.append(structure)
+        for remark in remarks:
+            notes[remark] = notes.get(remark, 0) + 1
+    return Reading(atoms, [f"{note} ({count} of {len(atoms)} frames)" for note, count in notes.items()])
 
 
-EXPECTED = ("energy", "forces", "stress")
-"""Labels that most files have: a similar name is likely one of them misspelt."""
+def _select(frames: list[Any], selection: str) -> list[Any]:
+    if ":" in selection:
+        return frames[slice(*(int(bound) if bound else None for bound in selection.split(":")))]
+    index = int(selection)
+    return [frames[index]] if -len(frames) <= index < len(frames) else []
 
 
-def check_keys(file: str, frames: Sequence[Atoms], keys: LabelKeys) -> list[str]:
-    """Compare the names of the labels with what the frames have.
-
-    Returns:
-        Warnings: labels that no frame has under its default name while a similar name is there.
-
-    Raises:
-        ValueError: if no frame has a label under the name that ``keys`` gives it.
-    """
-    found = {name for atoms in frames for place in label_places(atoms).values() for name in place}
-    notes = []
-    for name in LABELS:
-        key = getattr(keys, name)
-        if key in found:
-            continue
-        if key != getattr(LabelKeys(), name):
-            raise ValueError(f"{file}: no frame has {name} under the key '{key}'; {keys_found(frames[0])}")
-        similar = sorted(other for other in found if name[:5] in other.lower() and other != "free_energy")
-        if similar and name in EXPECTED:
-            notes.append(f"{file}: no frame has '{key}', but there is {similar}: to train on it, set keys.{name}")
-    return notes
-
-
-def keys_found(atoms: Atoms) -> str:
-    """Names under which a frame has anything, for error messages."""
-    return "the first has " + ", ".join(f"{name}: {sorted(place)}" for name, place in label_places(atoms).items())
+def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
+    """Frames of any other format, as far as ASE tells what is wrong with it."""
+    frames: list[Atoms] = []
+    expected = "a file that ase.io.read opens, such as extended XYZ (.xyz)"
+    try:
+        kind = kind or filetype(str(path))
+        expected = ioformats[kind].description
+        source = io.StringIO(_text(path)) if kind == "reann-configuration" else str(path)
+        for atoms in iread(source, selection, format=kind, do_not_split_by_at_sign=True):
+            frames.append(atoms)
+    except Exception as error:  # ASE's readers raise anything on a broken file
+        words = " ".join(str(error).split())
+        if kind == "reann-configuration" and isinstance(error, ValueError):
+            raise ValueError(words) from error
+        if isinstance(error, IndexError) and selection.lstrip("-").isdecimal():
+            raise ValueError(f"no frame {selection}, or unreadable or truncated: expected {expected}") from error
+        where = f"frame {len(frames)}: " if selection == ":" else ""
+        reason = f"{type(error).__name__}: {words}"[:120]
+        raise ValueError(f"{where}unreadable or truncated ({reason}): expected {expected}; restore the file") from error
+    return Reading(frames, _truncation(path, kind))
 
 
-def elements_of(files: str | Path | Sequence[str | Path]) -> list[int]:
-    """Sorted atomic numbers."""
-    names = [files] if isinstance(files, (str, Path)) else files
-    return sorted({int(z) for file in names for atoms in read_frames(file) for z in atoms.numbers})
+def _truncation(path: Path, kind: str | None) -> list[str]:
+    """What ASE passes over in silence: the steps of a run of VASP that was cut short."""
+    if kind != "vasp-xml":
+        return []
+    with OPENERS.get(path.suffix, open)(path, "rb") as file:
+        whole = file.read().rstrip().endswith(b"</modeling>")
+    return [] if whole else ["the file ends early: only its whole steps are read"]
