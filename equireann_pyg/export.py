@@ -6,9 +6,11 @@ only files of people you trust.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -119,6 +121,9 @@ class _WithState(torch.nn.Module):
 class ExportedPotential:
     """An exported potential, for inference; called like a :class:`~equireann_pyg.Potential`, with one graph at a time.
 
+    It never changes, so a copy of it is itself. Pickled it is the absolute path of its file, which is loaded again by who
+    unpickles it: code never travels in a pickle.
+
     Attributes:
         cutoff: in Angstrom.
         elements: atomic numbers it knows.
@@ -132,6 +137,7 @@ class ExportedPotential:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
+        self._path, self._digest = path.absolute(), _digest(path)
         load_kernels()
         try:
             self._run = torch._inductor.aoti_load_package(str(path))
@@ -145,6 +151,16 @@ class ExportedPotential:
         self.elements: list[int] = described["elements"]
         self.dtype: torch.dtype = getattr(torch, described["dtype"])
         self.device = torch.device(described["device"])
+
+    def __copy__(self) -> ExportedPotential:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExportedPotential:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the name of its file."""
+        return _load_again, (str(self._path), self._digest)
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces, and stress where the cell has a volume; see :meth:`equireann_pyg.Potential.forward`.
@@ -162,6 +178,24 @@ class ExportedPotential:
         if not forces:
             del output["forces"]
         return dict(output)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _load_again(path: str, digest: str) -> ExportedPotential:
+    """The potential that was pickled.
+
+    Raises:
+        FileNotFoundError: if its file is gone.
+        ValueError: if the file holds another potential by now.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file: a pickled .pt2 potential needs its file where it was loaded from")
+    if _digest(Path(path)) != digest:
+        raise ValueError(f"{path}: changed since the potential was pickled: load the file anew")
+    return ExportedPotential(path)
 
 
 def load_exported(path: str | Path) -> ExportedPotential:

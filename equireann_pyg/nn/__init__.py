@@ -18,6 +18,7 @@ from equireann_pyg.nn.cutoff import (
     polynomial_cutoff,
 )
 from equireann_pyg.nn.descriptor import Density, Descriptor, OrbitalDensity, Shared
+from equireann_pyg.nn.e3nn_layout import e3nn_irreps, from_e3nn, to_e3nn
 from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit
@@ -75,6 +76,9 @@ __all__ = [
     "cartesian_moments",
     "clebsch_gordan",
     "cosine_cutoff",
+    "e3nn_irreps",
+    "from_e3nn",
     "polynomial_cutoff",
     "solid_harmonics",
+    "to_e3nn",
 ]

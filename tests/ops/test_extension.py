@@ -155,9 +155,50 @@ def test_doing_without(environment: dict[str, str], compiler: Compiler, monkeypa
     assert compiler.calls == 0
 
 
-def test_switched_off_says_and_builds_nothing(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EQUIREANN_KERNELS", "0")
+@pytest.mark.parametrize("word", ["0", "no", "No", "OFF", "false", "n", "F", " off "])
+def test_switched_off_says_and_builds_nothing(
+    word: str, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setenv("EQUIREANN_KERNELS", word)
     assert not load_anew()  # warnings are errors here
+    assert compiler.calls == 0
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("word", ["", "1", "yes", "On", "TRUE", "y", "t"])
+def test_switched_on_keeps_them_in_the_users_cache(
+    word: str, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EQUIREANN_KERNELS", word)
+    assert extension._library().parent == tmp_path / "cache" / "equireann_pyg" / "kernels"
+    assert compiler.calls == 1
+
+
+def test_the_home_folder_may_be_abbreviated(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EQUIREANN_KERNELS", "~/kernels")
+    assert extension._library().parent == tmp_path / "home" / "kernels"
+
+
+@pytest.mark.parametrize("variable", ["EQUIREANN_KERNELS", "XDG_CACHE_HOME"])
+def test_a_cache_that_cannot_be_written_is_reported_as_that(
+    variable: str, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("EQUIREANN_KERNELS")
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
+    with pytest.warns(UserWarning, match=r"cannot write .*file/below.* \(Not a directory\)") as caught:
+        assert not load_anew()
+    said = str(caught[0].message)
+    assert "set XDG_CACHE_HOME or EQUIREANN_KERNELS to a folder that can be written" in said
+    assert "compiler" not in said
     assert compiler.calls == 0
 
 
