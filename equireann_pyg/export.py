@@ -19,9 +19,10 @@ from torch_geometric.data import Data
 
 from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.compilation import State, state_of, trace
+from equireann_pyg.derivatives import has_volume
 from equireann_pyg.elements import check_known
 from equireann_pyg.ops import load_kernels
-from equireann_pyg.potential import Potential, check_cutoff, has_volume
+from equireann_pyg.potential import Potential, check_cutoff
 
 FORMAT = "equireann_pyg.exported_potential"
 VERSION = 1
@@ -80,8 +81,9 @@ def _exported(potential: Potential) -> torch.export.ExportedProgram:
     potential.eval()
     try:
         example = _example(potential)
-        bare = Potential(potential.model).eval()
-        bare.reference_energies, bare.scale = potential.reference_energies, potential.scale
+        bare = Potential(potential.model, repulsion=potential.repulsion).eval()
+        for name in potential.exact:
+            setattr(bare, name, getattr(potential, name))
         module = _WithState(trace(bare, (*example, None), forces=True, stress=True), state_of(bare))
     finally:
         potential.train(training)
