@@ -75,21 +75,3 @@ def check_known(z: Numbers, elements: Iterable[int]) -> None:
             f"unknown element {describe(unknown)}: this model was made for {describe(elements)}; "
             "add it to `elements` and train anew"
         )
-
-
-def check_trained(z: Numbers, untrained: Iterable[int]) -> None:
-    """Refuse atoms of elements that a model has parameters for but was never trained on.
-
-    Args:
-        z: atomic number of each atom ``[N]``.
-        untrained: atomic numbers without a single training atom.
-
-    Raises:
-        ValueError: naming them.
-    """
-    met = set(z.tolist()) & set(untrained)
-    if met:
-        raise ValueError(
-            f"untrained element {describe(met)}: the model knows it, but its training set had no such atom, so its energies "
-            "mean nothing; train on frames with it, or allow it (allow_untrained)"
-        )

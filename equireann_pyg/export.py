@@ -18,9 +18,11 @@ from torch.export import Dim
 from torch_geometric.data import Data
 
 from equireann_pyg.compilation import State, state_of, trace
+from equireann_pyg.derivatives import has_volume
 from equireann_pyg.elements import check_known
+from equireann_pyg.graph import check_cutoff
 from equireann_pyg.ops import load_kernels
-from equireann_pyg.potential import Potential, check_cutoff, has_volume
+from equireann_pyg.potential import Potential
 
 FORMAT = "equireann_pyg.exported_potential"
 VERSION = 1
@@ -79,8 +81,9 @@ def _exported(potential: Potential) -> torch.export.ExportedProgram:
     potential.eval()
     try:
         example = _example(potential)
-        bare = Potential(potential.model).eval()
-        bare.reference_energies, bare.scale = potential.reference_energies, potential.scale
+        bare = Potential(potential.model, repulsion=potential.repulsion).eval()
+        for name in potential.exact:
+            setattr(bare, name, getattr(potential, name))
         module = _WithState(trace(bare, (*example, None), forces=True, stress=True), state_of(bare))
     finally:
         potential.train(training)
@@ -192,7 +195,9 @@ def _load_again(path: str, digest: str) -> ExportedPotential:
         ValueError: if the file holds another potential by now.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file: a pickled .pt2 potential needs its file where it was loaded from")
+        raise FileNotFoundError(
+            f"{path}: no such file: a pickled .pt2 potential needs its file where it was loaded from"
+        )
     if _digest(Path(path)) != digest:
         raise ValueError(f"{path}: changed since the potential was pickled: load the file anew")
     return ExportedPotential(path)

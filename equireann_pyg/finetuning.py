@@ -24,12 +24,18 @@ SAMPLE, BATCH = 1000, 16
 """Number of frames that references are refitted to, and that are evaluated together."""
 
 
-def starting_potential(model: torch.nn.Module | None, properties: list[Property], init_from: str | None) -> Potential:
+def starting_potential(
+    model: torch.nn.Module | None,
+    properties: Sequence[Property],
+    repulsion: torch.nn.Module | None,
+    init_from: str | None,
+) -> Potential:
     """The potential that a training starts from: of a model, as it is, or of a file.
 
     Args:
         model: model of atomic energies, or a potential.
         properties: of a new potential.
+        repulsion: of a new potential.
         init_from: file of a potential.
 
     Raises:
@@ -44,10 +50,10 @@ def starting_potential(model: torch.nn.Module | None, properties: list[Property]
     if model is None:
         raise ValueError("there is no model: set model.model, by --config equireann for example, or model.init_from")
     if isinstance(model, Potential):
-        if properties:
-            raise ValueError("the potential has properties of its own: leave out properties")
+        if properties or repulsion is not None:
+            raise ValueError("the potential has parts of its own: leave out properties and repulsion")
         return model
-    return Potential(model, properties)
+    return Potential(model, properties, repulsion)
 
 
 def add_elements(potential: Potential, elements: Iterable[str | int]) -> None:
@@ -73,13 +79,14 @@ def add_elements(potential: Potential, elements: Iterable[str | int]) -> None:
         raise TypeError(f"{type(potential.model).__name__}: its config has no `elements`, so that none can be added")
     plan["init_args"]["elements"] = [SYMBOLS[number] for number in joint]
     parts: Any = [build(recipe(part)) for part in potential.properties]
-    larger = Potential(build(plan).to(potential.dtype), parts).to(potential.scale.device)
+    larger = Potential(build(plan).to(potential.dtype), parts, potential.repulsion).to(potential.scale.device)
     parameters = {name for name, _ in potential.named_parameters()}
     places = [joint.index(number) for number in known]
     old, new = potential.state_dict(), larger.state_dict()
     joined = {name: _beside(value, new[name], places, len(joint), name in parameters) for name, value in old.items()}
     larger.load_state_dict(joined)
     potential.model, potential.properties = larger.model, larger.properties
+    potential.register_buffer("_kinds", larger._kinds, persistent=False)
     potential.train(potential.training)
 
 

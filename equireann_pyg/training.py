@@ -57,8 +57,9 @@ class PotentialTask(lightning.LightningModule):
         compile: evaluate through torch's compiler (see :class:`~equireann_pyg.compilation.CompiledPotential`): a minute or so
             before the first step, faster steps from then on.
         properties: further outputs to train, such as :class:`~equireann_pyg.properties.Dipole`.
+        repulsion: short-range repulsion that the model is trained on top of, such as :class:`~equireann_pyg.nn.ZBL`.
         warm_start: closed-form start of the linear part of the readout; None starts it at zero.
-        init_from: file of a trained potential to train further, in place of ``model`` and ``properties``.
+        init_from: file of a trained potential to train further, in place of model, properties and repulsion.
         refit: what a trained potential takes anew from the training set (see :mod:`equireann_pyg.finetuning`).
 
     Raises:
@@ -76,12 +77,13 @@ class PotentialTask(lightning.LightningModule):
         warmup_steps: int = 0,
         compile: bool = False,
         properties: list[Property] | None = None,
+        repulsion: torch.nn.Module | None = None,
         warm_start: RidgeWarmStart | None = None,
         init_from: str | None = None,
         refit: Refit = "nothing",
     ) -> None:
         super().__init__()
-        self.potential = starting_potential(model, properties or [], init_from)
+        self.potential = starting_potential(model, properties or [], repulsion, init_from)
         self.loss = EnergyForcesStressLoss() if loss is None else loss
         self.make_optimizer = optimizer
         self.make_schedule = lr_scheduler

@@ -19,7 +19,7 @@ from equireann_pyg import quickstart
 from equireann_pyg.callbacks import PredictionWriter
 from equireann_pyg.cli import evaluate, export, recipe
 from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
-from equireann_pyg.cli.words import configured, explicit, files_of, name_of, source_of, with_paths, without_model
+from equireann_pyg.cli.words import PARTS, configured, explicit, files_of, name_of, source_of, with_paths, without_model
 from equireann_pyg.data import AtomsDataModule, elements_of
 from equireann_pyg.elements import SYMBOLS, describe
 from equireann_pyg.finetuning import add_elements
@@ -157,7 +157,9 @@ class PotentialCLI(LightningCLI):
         """Replace the model of the command line by that of a file."""
         if recipe.stored_recipe(source)["dtype"] == "float64" and config.trainer.precision is None:
             config.trainer.precision = "64-true"
-        config.model.init_from, config.model.model, config.model.properties = source, None, None
+        config.model.init_from = source
+        for part in PARTS:
+            config.model[part] = None
         if self.subcommand != "fit":
             config.ckpt_path = None  # the file is read as a potential, whatever kind of file it is
 
