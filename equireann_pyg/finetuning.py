@@ -86,7 +86,7 @@ def add_elements(potential: Potential, elements: Iterable[str | int]) -> None:
     joined = {name: _beside(value, new[name], places, len(joint), name in parameters) for name, value in old.items()}
     larger.load_state_dict(joined)
     potential.model, potential.properties = larger.model, larger.properties
-    potential.register_buffer("_kinds", larger._kinds, persistent=False)
+    potential._kinds = larger._kinds
     potential.train(potential.training)
 
 
