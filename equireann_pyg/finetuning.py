@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,12 +10,13 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg.checkpoint import build, load_potential, recipe
-from equireann_pyg.elements import SYMBOLS, atomic_numbers
+from equireann_pyg.elements import SYMBOLS, atomic_number, atomic_numbers
 from equireann_pyg.graph import edge_vectors
 from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.potential import Potential
 from equireann_pyg.preparation import spread
 from equireann_pyg.properties import Property
+from equireann_pyg.references import isolated_atoms, least_squares
 
 Refit = Literal["nothing", "references", "references_and_scale"]
 """What further training takes anew from its training set; everything else is kept."""
@@ -106,17 +107,23 @@ def _beside(known: Tensor, fresh: Tensor, places: Sequence[int], count: int, res
     return joined
 
 
-def adapt_potential(potential: Potential, dataset: Sequence[Data], refit: Refit = "nothing") -> None:
+def adapt_potential(
+    potential: Potential,
+    dataset: Sequence[Data],
+    refit: Refit = "nothing",
+    references: Mapping[str, float] | Mapping[int, float] | None = None,
+) -> None:
     """Fit a trained potential to the training set that it is to be trained further on, before the first step.
 
-    Elements that it meets for the first time get their statistics and a reference energy. References are fitted by least
-    squares to what the interactions that it has learnt leave of the energies, so that forces are not touched.
+    Elements that it meets for the first time get their statistics and a reference energy: given, of an isolated-atom frame, or
+    fitted by least squares to what the interactions that it has learnt leave of the energies, so that forces are not touched.
 
     Args:
         potential: prepared potential, changed in place.
         dataset: training set.
         refit: whether the references of all elements are fitted anew, as data of another level of theory need, and whether
             the scale is, to the forces.
+        references: energies of isolated atoms in eV by symbol or number, of the elements whose references are not kept.
     """
     sample = spread(dataset, SAMPLE)
     present = {number for data in sample for number in data.z.tolist()}
@@ -125,7 +132,9 @@ def adapt_potential(potential: Potential, dataset: Sequence[Data], refit: Refit 
         _calibrate(potential, sample, fresh)
     if refit == "references_and_scale":
         _refit_scale(potential, sample)
-    _refit_references(potential, sample, fresh if refit == "nothing" else sorted(present))
+    given = {atomic_number(element): float(value) for element, value in (references or {}).items()}
+    chosen = fresh if refit == "nothing" else sorted(present)
+    _refit_references(potential, sample, chosen, isolated_atoms(dataset) | given)
     potential.record_training(dataset)
 
 
@@ -160,14 +169,23 @@ def _refit_scale(potential: Potential, sample: Sequence[Data]) -> None:
         potential.scale.mul_(factor)
 
 
-def _refit_references(potential: Potential, sample: Sequence[Data], elements: Sequence[int]) -> None:
-    """Shift the references of some elements by least squares on the energies that are left over."""
+def _refit_references(
+    potential: Potential, sample: Sequence[Data], elements: Sequence[int], isolated: Mapping[int, float]
+) -> None:
+    """Shift the references of some elements by least squares on the energies that are left over.
+
+    Where the energy of the isolated atom is known it is the reference, and the binding energy is shifted.
+    """
     labelled = [data for data in sample if bool(torch.isfinite(data.energy).all())]
     if not (labelled and elements):
         return
+    known = [number for number in elements if number in isolated]
+    for number in known:
+        potential.reference_energies[number] = isolated[number]
     left = torch.cat([data.energy for data in labelled]) - _outputs(potential, labelled, forces=False)["energy"]
     chosen = torch.tensor(elements)
     counts = torch.stack([(data.z.unsqueeze(1) == chosen).sum(0) for data in labelled]).double()  # -> [G, Z]
-    mean = left.sum() / counts.sum()  # what the compositions do not determine stays close to the same for all
-    shift = mean + torch.linalg.pinv(counts, rtol=1e-8) @ (left - mean * counts.sum(1))
-    potential.reference_energies[chosen] += shift.to(potential.reference_energies)
+    bound = torch.tensor([data.edge_index.size(1) > 0 for data in labelled])
+    for number, shift in zip(elements, least_squares(counts[bound], left[bound]).tolist(), strict=True):
+        energies = potential.binding_energies if number in isolated else potential.reference_energies
+        energies[number] += shift

@@ -37,6 +37,11 @@ class References:
     origins: dict[int, str]
     elements: frozenset[int] = frozenset()
 
+    def __str__(self) -> str:
+        """One line, as for a log."""
+        parts = (f"{describe([z])} {energy:.6g} ({self.origins[z]})" for z, energy in self.energies.items())
+        return f"reference energies in eV: {', '.join(parts)}"
+
     @property
     def isolated(self) -> bool:
         """Whether some are energies of isolated atoms, so that the atoms of the training set are bound."""
@@ -161,7 +166,7 @@ def fit_reference_energies(dataset: Iterable[Data], fixed: Mapping[int, float] |
     energies = torch.cat([energy for _, energy in known]).double()  # -> [S]
     values = torch.tensor([fixed.get(number, 0.0) for number in elements.tolist()], dtype=torch.float64)
     free = torch.tensor([number not in fixed for number in elements.tolist()])
-    solution = _least_squares(counts[:, free], energies - counts @ values)
+    solution = least_squares(counts[:, free], energies - counts @ values)
     return dict(zip(elements[free].tolist(), solution.tolist(), strict=True))
 
 
@@ -197,9 +202,7 @@ def fit_binding(dataset: Iterable[Data], references: Mapping[int, float], cutoff
         ((data.z.unsqueeze(1) == elements) * b.unsqueeze(1)).sum(0) for data, b in zip(frames, bound, strict=True)
     ]
     energies = torch.cat([data.energy.double() - sum(references[z] for z in data.z.tolist()) for data in frames])
-    solution = _least_squares(
-        torch.stack(weights).double(), energies, rtol=1e-3
-    )  # isolation varies a little everywhere
+    solution = least_squares(torch.stack(weights).double(), energies, rtol=1e-3)  # isolation varies a little everywhere
     return dict(zip(elements.tolist(), solution.tolist(), strict=True))
 
 
@@ -207,8 +210,14 @@ def _counts(frames: Sequence[Tensor], elements: Tensor) -> Tensor:
     return torch.stack([(z.unsqueeze(1) == elements).sum(0) for z in frames]).double()  # -> [S, Z]
 
 
-def _least_squares(counts: Tensor, energies: Tensor, rtol: float = RTOL) -> Tensor:
-    """Energies per atom ``[Z]``; what is not determined stays as close as possible to the mean over all atoms."""
+def least_squares(counts: Tensor, energies: Tensor, rtol: float = RTOL) -> Tensor:
+    """Energies per atom ``[Z]``; what is not determined stays as close as possible to the mean over all atoms.
+
+    Args:
+        counts: number of atoms of each element in each frame, ``[S, Z]``.
+        energies: of the frames, ``[S]``.
+        rtol: singular values below this part of the largest say nothing.
+    """
     size = counts.sum(1)
     mean = energies[size > 0].sum() / size.sum().clamp(min=1e-12)
     return mean + torch.linalg.pinv(counts, rtol=rtol) @ (energies - mean * size)

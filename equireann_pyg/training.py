@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cached_property
@@ -13,7 +14,7 @@ import torch.distributed
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch_geometric.data import Batch, Data
@@ -30,6 +31,8 @@ from equireann_pyg.potential import Potential
 from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.properties import Property
 from equireann_pyg.warm_start import RidgeWarmStart
+
+LOGGER = logging.getLogger(__name__)
 
 Schedule = Callable[[torch.optim.Optimizer], LRScheduler | ReduceLROnPlateau]
 
@@ -116,6 +119,7 @@ class PotentialTask(lightning.LightningModule):
         """Prepare a fresh potential, or adapt a trained one; a resumed run has got its state from the checkpoint."""
         self.potential.allow_untrained, self._allowed = True, self.potential.allow_untrained
         train = self._datasets().get("train")
+        references = getattr(getattr(self.trainer, "datamodule", None), "references", None)
         if self.trainer.ckpt_path is not None:
             return
         if train is None:
@@ -124,9 +128,10 @@ class PotentialTask(lightning.LightningModule):
                     "references are zero and the scale is one: call prepare_potential, or train on a data module"
                 )
         elif bool(self.potential.prepared):
-            adapt_potential(self.potential, train, self.refit)
+            adapt_potential(self.potential, train, self.refit, references)
         else:
-            prepare_potential(self.potential, train)
+            found = prepare_potential(self.potential, train, references)
+            rank_zero_only(LOGGER.info)(str(found))
             if self.warm_start is not None:
                 self.warm_start(self.potential, train, self.loss)
         untrained = self.potential.untrained_elements()

@@ -29,8 +29,8 @@ LOUD = ("lightning.pytorch", "lightning.fabric")
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within this context warnings take one line, and idle ones do not show."""
-    loggers = [logging.getLogger(name) for name in LOUD]
-    levels = [logger.level for logger in loggers]
+    loggers, ours = [logging.getLogger(name) for name in LOUD], logging.getLogger("equireann_pyg")
+    levels = [logger.level for logger in [*loggers, ours]]
     with warnings.catch_warnings():
         warnings.filterwarnings("default", category=UserWarning)
         for message in IDLE:
@@ -38,11 +38,25 @@ def quiet() -> Iterator[None]:
         warnings.showwarning = _show
         for logger in loggers:
             logger.setLevel(logging.WARNING)
+        ours.setLevel(logging.INFO)
+        ours.addHandler(handler := _Lines())
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
+            ours.removeHandler(handler)
+            for logger, level in zip([*loggers, ours], levels, strict=True):
                 logger.setLevel(level)
+
+
+class _Lines(logging.Handler):
+    """Messages of the package on the terminal: a line each, of warnings on the standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = " ".join(record.getMessage().split())
+        if record.levelno >= logging.WARNING:
+            _show(text)
+        else:
+            print(text)
 
 
 def _show(message: Any, *_: Any, **__: Any) -> None:
