@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from equireann_pyg.blocks import BlockPotential
 from equireann_pyg.checkpoint import load_potential
+from equireann_pyg.devices import usable_device
 from equireann_pyg.elements import SYMBOLS, check_known
 from equireann_pyg.export import ExportedPotential, load_exported
 from equireann_pyg.graph import COINCIDENT, CONDITIONS, LabelKeys, ase_results, edge_vectors, from_ase
@@ -40,6 +41,7 @@ class EquiREANNCalculator(Calculator):
         dtype: arithmetic of the model; by default that of the potential.
         skin: extra cutoff of the neighbour list in Angstrom.
         block_size: atoms at a time (see :class:`~equireann_pyg.blocks.BlockPotential`); all at once by default.
+        allow_untrained: compute structures with elements that the training set had no atom of, too.
         kwargs: arguments of ASE's ``Calculator``.
 
     Raises:
@@ -59,14 +61,16 @@ class EquiREANNCalculator(Calculator):
         dtype: torch.dtype | None = None,
         skin: float = 0.5,
         block_size: int | None = None,
+        allow_untrained: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= skin < float("inf"):
             raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.potential = _ready(potential, self.device, dtype, block_size)
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
+        whole.allow_untrained = allow_untrained
         self.has_properties = bool(getattr(whole, "properties", ()))
         if self.has_properties:
             self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -17,6 +18,7 @@ __all__ = [
     "BestCheckpoint",
     "ExponentialMovingAverage",
     "LastCheckpoint",
+    "OptimizerOptions",
     "PredictionWriter",
     "StopAtSmallestLearningRate",
 ]
@@ -97,6 +99,33 @@ class LastCheckpoint(ModelCheckpoint):
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
         if stopped and self.dirpath is not None and trainer.global_step > 0:
             trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+
+
+class OptimizerOptions(Callback):
+    """Says which options of its optimiser a resumed run does not use, because the checkpoint has others."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimiser was made with, as far as it is plain."""
+        return {"options": self.options}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See :meth:`state_dict`."""
+        self.options = state_dict["options"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what the optimiser is made with now and what it was made with when the run began."""
+        options = trainer.optimizers[0].defaults
+        plain = {name: value for name, value in options.items() if isinstance(value, (bool, int, float, tuple))}
+        for name, value in plain.items():
+            before = self.options.setdefault(name, value)
+            if before != value:
+                rank_zero_warn(
+                    f"a resumed run keeps the optimiser of its checkpoint, with {name} {before}; {value} is not used: start "
+                    "from the checkpoint with --model.init_from to change it"
+                )
 
 
 class StopAtSmallestLearningRate(Callback):

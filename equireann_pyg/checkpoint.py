@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from equireann_pyg.devices import usable_device
 from equireann_pyg.potential import Potential
 
 FORMAT, VERSION = "equireann_pyg.potential", 2
@@ -148,16 +149,21 @@ def load_potential(path: str | Path, map_location: str | torch.device = "cpu") -
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, holds pickled objects, or is a checkpoint of something else.
+        ValueError: if the file is damaged, holds pickled objects, or is a checkpoint of something else, or the device is
+            not there.
     """
-    path = Path(path)
+    path, device = Path(path), usable_device(map_location)
+    if path.suffix == ".pt2":
+        raise ValueError(
+            f"{path}: an exported potential, which holds machine code; name the checkpoint it was made from"
+        )
     stored = load_plain(path)
     state = stored.get("potential", stored) if isinstance(stored, dict) else stored
     try:
         potential = potential_from_state(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return potential.to(map_location)
+    return potential.to(device)
 
 
 def load_plain(path: Path) -> Any:

@@ -66,11 +66,12 @@ def export_potential(potential: Potential, path: str | Path) -> Path:
 
 
 def _description(potential: Potential) -> dict[str, object]:
+    refused = set() if potential.allow_untrained else set(potential.untrained_elements())
     return {
         "format": FORMAT,
         "version": VERSION,
         "cutoff": potential.cutoff,
-        "elements": potential.elements,
+        "elements": sorted(set(potential.elements) - refused),
         "dtype": str(potential.dtype).removeprefix("torch."),
         "device": potential.scale.device.type,
     }

@@ -260,7 +260,7 @@ def write_alien(name: str) -> None:
         (["cu.pt", "a.xyz", "--keys.energy", "REF"], "a.xyz: no frame has energy under the key 'REF'"),
         (["cu.pt", "a.xyz", "--out", "a.xyz"], "--out a.xyz: "),
         (["cu.pt", "a.xyz", "--out", "a.xyz/deeper"], "is a file, not a folder; name another"),
-        (["cu.pt", "a.xyz", "--device", "abacus"], "--device abacus: "),
+        (["cu.pt", "a.xyz", "--device", "abacus"], "device abacus: not usable"),
     ],
 )
 def test_bad_input_is_one_line(workplace, capsys, words, message):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
@@ -68,7 +67,7 @@ def run(options: Any) -> Errors:
             an output that is no folder.
     """
     out = Path(options.checkpoint).parent / "evaluation" if options.out is None else options.out
-    _check_options(out, options.device)
+    _check_folder(out)
     potential = load_potential(options.checkpoint, options.device)
     potential.allow_untrained = options.allow_untrained
     dataset = read_labelled(options.files, options["keys"], potential)
@@ -81,11 +80,7 @@ def run(options: Any) -> Errors:
     return errors
 
 
-def _check_options(out: Path, device: str) -> None:
+def _check_folder(out: Path) -> None:
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not existing.is_dir():
         raise ValueError(f"--out {out}: {existing} is a file, not a folder; name another")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no error of its own for a missing device
-        raise ValueError(f"--device {device}: {' '.join(str(error).split())[:120]}; use --device cpu") from error

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from equireann_pyg.callbacks import BestCheckpoint, LastCheckpoint
+from equireann_pyg.callbacks import BestCheckpoint, LastCheckpoint, OptimizerOptions
 from equireann_pyg.progress import OneLineProgress
 from equireann_pyg.report import TrainingReport
 
@@ -120,7 +120,7 @@ def callbacks(settings: Any, folder: Path, config: str | None) -> list[Callback]
     if config is not None:
         kept: list[Callback] = [BestCheckpoint(str(folder)), LastCheckpoint(str(folder))]
         ours.append((Checkpoint, settings.enable_checkpointing, kept))
-        found += [SaveConfig(folder / "config.yaml", config), TrainingReport(folder)]
+        found += [SaveConfig(folder / "config.yaml", config), TrainingReport(folder), OptimizerOptions()]
     for kind, wanted, added in ours:
         if wanted is False:
             found = [callback for callback in found if not isinstance(callback, kind)]

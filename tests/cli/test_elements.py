@@ -40,6 +40,15 @@ def test_an_element_without_atoms_is_refused(workplace, fit, refused, capsys):
     assert abs(atoms.get_potential_energy()) < float("inf")
 
 
+def test_an_exported_potential_refuses_them_too(workplace, fit):
+    assert fit("--run", "runs/a", "--model.model.init_args.elements", "[H, C, O, N]") == 0
+    assert main(["export", BEST]) == 0
+    atoms = molecule("NH3")
+    atoms.calc = EquiREANNCalculator("runs/a/best.pt2")
+    with pytest.raises(ValueError, match="unknown element N"):
+        atoms.get_potential_energy()
+
+
 def test_a_trained_potential_learns_a_new_element(workplace, fit, capsys):
     assert fit("--run", "runs/a") == 0
     other = write_molecules(Path("other.xyz"), ["CH4", "NH3"], seed=3)

@@ -42,6 +42,7 @@ def test_help_and_version(capsys):
         ([*FIT, "--data.batch_size", "many"], "data.batch_size"),
         ([*FIT, "--data.bach_size", "4"], "bach_size"),
         ([*FIT, "--trainer.accelerator", "gpu"], "use --trainer.accelerator cpu"),
+        ([*FIT, "--trainer.precision", "bf16-mixed"], "expected 32-true or 64-true"),
         ([*FIT, "--trainer.max_epochs", "-5"], "max_epochs"),
         ([*FIT, "--model.model.init_args.elements", "[Cu]"], "unknown element H, C"),
         ([*FIT, "--model.model.init_args.elements", "[Xx]"], "unknown element 'Xx'"),

@@ -112,6 +112,14 @@ def test_a_resumed_run_keeps_its_model(trained, fit):
     assert len(list(Path("runs/a/logs").iterdir())) == 2
 
 
+def test_options_of_the_optimiser_that_do_not_count(trained, fit, capsys):
+    words = ["--ckpt_path", "runs/a/last.ckpt", "--trainer.max_epochs"]
+    assert fit(*words, "3", "--model.optimizer.init_args.lr", "0.01") == 0
+    assert "optimiser" not in capsys.readouterr().err
+    assert fit(*words, "4", "--model.optimizer.init_args.lr", "0.5") == 0
+    assert "keeps the optimiser of its checkpoint, with lr 0.01; 0.5 is not used" in capsys.readouterr().err
+
+
 def test_double_precision_is_kept(workplace, fit):
     assert fit("--run", "runs/a", "--trainer.precision", "64-true") == 0
     potential = load_potential(BEST)
