@@ -64,6 +64,9 @@ COINCIDENT = 1e-3
 FLAT = 1e-12
 """A cell is an error if the squared volume that unit vectors along its periodic directions span is below this."""
 
+CELLS, ROW = 1e6, 5e3
+"""Number of cells, in all and in a row, that the search for neighbours can divide space into."""
+
 
 def radius_graph(
     pos: Tensor, cutoff: float, cell: Tensor | None = None, pbc: Tensor | None = None, batch: Tensor | None = None
@@ -123,6 +126,25 @@ def _check(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Tensor 
     if len(unit) and not float(torch.linalg.det(unit @ unit.T)) > FLAT:  # also false for NaN: a vector of length zero
         raise ValueError(
             f"pbc is {pbc.tolist()} but the cell {cell.tolist()} has no volume there: set the cell or pbc=False"
+        )
+    if len(unit) and float(vectors.norm(dim=1).min()) < COINCIDENT:
+        raise ValueError(f"a lattice vector is {float(vectors.norm(dim=1).min()):g} Angstrom long: check the units")
+    if len(pos) and (batch is None or bool((batch == batch[0]).all())):
+        _check_extent(pos.double(), cutoff, vectors, unit)
+
+
+def _check_extent(pos: Tensor, cutoff: float, vectors: Tensor, unit: Tensor) -> None:
+    """Refuse what vesin cannot divide into at most ``CELLS`` cells of the size of the cutoff: it would crash or hang."""
+    across = (
+        pos - pos @ torch.linalg.pinv(unit) @ unit if len(unit) else pos
+    )  # -> [N, 3], normal to periodic directions
+    span = (across.amax(0) - across.amin(0)).sort(descending=True).values[: 3 - len(vectors)]
+    extent = torch.cat([vectors.norm(dim=1), span])  # -> [3]
+    cells = (extent / cutoff).clamp(min=1)
+    if not float(cells.max()) < ROW or float(cells.min()) < (float(cells.prod()) / CELLS) ** (1 / 3):
+        raise ValueError(
+            f"atoms and cell reach over {float(extent.max()):g} Angstrom, too far to search for neighbours within {cutoff:g}: "
+            "check the units, or remove atoms that are far away"
         )
 
 

@@ -10,7 +10,7 @@ A *virial* is turned into a stress: :math:`\sigma = -W/V`, the convention of ext
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -137,9 +137,7 @@ def label_places(atoms: Atoms) -> dict[str, dict[str, Any]]:
     """Where labels are looked up, in this order: ``info``, ``arrays``, and the calculator's results if still valid."""
     outdated = hasattr(atoms.calc, "check_state") and atoms.calc.check_state(atoms)
     results = {} if outdated else getattr(atoms.calc, "results", {})
-    pairs = [atoms.info.get(place) for place in ("data", "key_value_pairs")]  # of ASE's data bases
-    info = {key: value for pair in pairs if isinstance(pair, Mapping) for key, value in pair.items()}
-    return {"info": info | atoms.info, "arrays": atoms.arrays, "calculator": results}
+    return {"info": atoms.info, "arrays": atoms.arrays, "calculator": results}
 
 
 def candidates(name: str, found: Iterable[str], keys: LabelKeys) -> list[str]:
@@ -263,7 +261,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
 def _note_unused(result: FrameLabels, present: set[str], keys: LabelKeys, labels: Collection[str] | None) -> None:
     """Say of every name in common use why it was not used."""
     used = set(result.sources.values())
-    for key in present - used - set(result.unused):
+    for key in sorted(present - used - set(result.unused)):
         place = meaning(key)
         if place is None or len(key) == 1:
             continue

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ REFERENCE = "reference_"
 RESULTS = {*LABELS, *all_properties}
 TAKEN = {"Z", "pos", "species", "symbols", "move_mask"}
 """Columns of extended XYZ that have a meaning of their own."""
+
+END = "equireann_pyg_end"
+"""An entry that must survive behind any other."""
 
 INT32 = 2**31
 DECIMALS = 8
@@ -176,14 +180,17 @@ def _encoded(key: Any, value: Any) -> Any:
         value = np.asarray(value)[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)  # Voigt: ASE reads nine numbers only
     elif key in ("virial", "stress") and np.size(value) == 9:
         value = np.reshape(value, (3, 3))
-    for form in (lambda: value, lambda: _json(value)):
+    plain = isinstance(value, (str, bool, np.bool_, Real)) or (
+        isinstance(value, np.ndarray) and value.dtype.kind in "ifb"
+    )
+    for form in (lambda: value, lambda: _json(value)) if plain else (lambda: _json(value),):
         try:
             encoded = form()
-            text = key_val_dict_to_str({key: encoded})
+            text = key_val_dict_to_str({key: encoded, END: 1})
             back = key_val_str_to_dict(text)
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError):
             continue
-        if list(back) == [key] and _same(back[key], value) and "\n" not in text and "\r" not in text:
+        if list(back) == [key, END] and _same(back[key], value) and "\n" not in text and "\r" not in text:
             return encoded
     return None
 
@@ -194,7 +201,9 @@ def _json(value: Any) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, (dict, str, bool, np.bool_, type(None))) or isinstance(other, (dict, str, bool, type(None))):
+    if isinstance(one, dict):
+        return isinstance(other, dict) and _json(one) == _json(other)
+    if isinstance(one, (str, bool, np.bool_, type(None))) or isinstance(other, (str, bool, type(None))):
         return isinstance(one, type(other)) and bool(one == other)
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or (one.dtype.kind in "UO") != (other.dtype.kind in "UO"):

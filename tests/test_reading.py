@@ -106,7 +106,7 @@ def cut(text: str, lines: int) -> str:
         (lambda text: text[:-40], "frame 2, line 20: the last line ends early"),
         (
             lambda text: text[:-3],
-            "frame 2, line 20: the last line ends early: '.*0.683579'",
+            r"frame 2, line 20: the last line ends early \('.*0.683579'\): restore the file",
         ),  # in the middle of the last number
         (lambda text: text.replace("\n4\n", "\n\n4\n"), "frame 1, line 8: blank but frames follow it: remove the line"),
         (

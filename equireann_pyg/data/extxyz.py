@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict, per_atom_properties, per_config_properties, read_xyz
 
+from equireann_pyg.data.columns import Column, check_widths, explain, parse_properties
 from equireann_pyg.elements import SYMBOLS
 
 STASH = "equireann_pyg-"
@@ -26,15 +26,12 @@ STASH = "equireann_pyg-"
 PLAIN = "species:S:1:pos:R:3"
 """Columns of a frame that does not name any."""
 
-BOOLEANS = {"T", "F", "True", "False"}
-WORDS = {"R": "a number", "I": "a whole number", "S": "a word", "L": "T or F"}
 SPELLINGS = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 TENSORS = {"stress", "virial"}
 QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{(?:\\.|[^}\\])*\}|\[(?:\\.|[^\]\\])*\]"""
 WORD = rf"""(?:\\.|{QUOTED}|[^\s="'{{\[\\])+"""
 PIECE = re.compile(rf"({WORD})((?:\s*=\s*(?:{WORD})?)*)")
 EMPTY = re.compile(rf"\s*=\s+{WORD}\s*=")
-FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]?\d+")
 
 
 class Frame(NamedTuple):
@@ -43,14 +40,6 @@ class Frame(NamedTuple):
     start: int
     size: int
     lines: list[str]
-
-
-class Column(NamedTuple):
-    """Entry of ``Properties``: name, type (R, I, S or L) and width."""
-
-    name: str
-    kind: str
-    width: int
 
 
 def split_frames(text: str) -> list[Frame]:
@@ -90,9 +79,8 @@ def _check_end(frames: list[Frame]) -> None:
     start, _, lines = frames[-1]
     widths, last = {len(line.rstrip("\n")) for line in lines[1:-1]}, lines[-1]
     if len(lines) > 3 and len(widths) == 1 and not last.endswith("\n") and len(last) < widths.pop():
-        raise ValueError(
-            f"frame {len(frames) - 1}, line {start + len(lines)}: the last line ends early: {last[-20:]!r}"
-        )
+        where = f"frame {len(frames) - 1}, line {start + len(lines)}"
+        raise ValueError(f"{where}: the last line ends early ({last[-20:]!r}): restore the file")
 
 
 def read_frame(frame: Frame) -> tuple[Atoms, list[str]]:
@@ -109,20 +97,24 @@ def read_frame(frame: Frame) -> tuple[Atoms, list[str]]:
         columns = parse_properties(info.get("Properties", PLAIN))
     except ValueError as error:
         raise ValueError(f"line {frame.start + 1}: {error}") from error
-    atom_lines = frame.lines[1 : 1 + frame.size]
-    notes += _check_widths(atom_lines, columns, frame.start + 2, "Properties" in info)
+    atom_lines, vectors = frame.lines[1 : 1 + frame.size], frame.lines[1 + frame.size :]
+    if vectors and {"Properties", "Lattice"} & info.keys():
+        raise ValueError(f"line {frame.start + 2 + frame.size}: VEC beside Properties or Lattice: remove one of them")
+    notes += check_widths(atom_lines, columns, frame.start + 2, "Properties" in info)
     if any(column.kind == "L" for column in columns):
-        _explain(atom_lines, columns, frame.start + 2)  # ASE takes any other word for F
+        explain(atom_lines, columns, frame.start + 2)  # ASE takes any other word for F
     info |= {"Properties": ":".join(f"{_stashed(column)}:{column.kind}:{column.width}" for column in columns)}
     text = io.StringIO(f"{frame.size}\n{frame.lines[0].strip()}\n{''.join(frame.lines[1:])}")
     try:
         (atoms,) = read_xyz(text, slice(None), lambda _: info)
     except Exception as error:  # ASE's reader raises anything on a broken frame
-        _explain(atom_lines, columns, frame.start + 2)
+        explain(atom_lines, columns, frame.start + 2)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         raise ValueError(f"line {frame.start + 1}: unreadable ({reason}): restore the frame") from error
     if not (atoms.numbers.min() > 0 and atoms.numbers.max() < len(SYMBOLS)):
-        _explain(atom_lines, columns, frame.start + 2)
+        explain(atom_lines, columns, frame.start + 2)
+    if vectors:  # ASE reads no entries then
+        atoms.info |= {key: value for key, value in info.items() if key not in ("Properties", "pbc")}
     for place in (atoms.info, atoms.arrays):
         for key in [key for key in place if key.startswith(STASH)]:
             place[key.removeprefix(STASH)] = place.pop(key)
@@ -189,7 +181,7 @@ def _check_cell(info: dict[str, Any]) -> None:
 
 def _shown(value: Any) -> str:
     value = np.asarray(value).ravel().tolist()
-    return f"{len(value)} numbers" if len(value) > 3 else " ".join(map(str, value))[:40]
+    return f"{len(value)} numbers" if len(value) > 3 else " ".join(map(str, value))[:40] or "nothing"
 
 
 def _is_number(word: str) -> bool:
@@ -209,88 +201,3 @@ def _stashed_entry(key: str, value: Any) -> str:
 def _stashed(column: Column) -> str:
     name = "charges" if column.name == "charge" else column.name
     return STASH + name if column.kind in "SL" and name in per_atom_properties else column.name
-
-
-def parse_properties(text: Any) -> list[Column]:
-    """Columns that ``Properties`` announces.
-
-    Raises:
-        ValueError: if the text is damaged, or gives a column twice, no positions or no elements.
-    """
-    words = str(text).split(":")
-    columns = [
-        Column(name, kind, int(width))
-        for name, kind, width in zip(words[::3], words[1::3], words[2::3], strict=False)
-        if name and kind in WORDS and width.isdecimal() and int(width) > 0
-    ]
-    if len(words) % 3 or 3 * len(columns) != len(words):
-        wrong = next(
-            (":".join(words[k : k + 3]) for k in range(0, len(words), 3) if not _proper(words[k : k + 3])), text
-        )
-        raise ValueError(f"Properties: expected name:R, I, S or L:columns again and again, got {str(wrong)[:40]!r}")
-    names = [column.name for column in columns]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"Properties names the column {sorted(twice)[0]!r} twice: rename or remove one")
-    shapes = {(column.name, column.kind, column.width) for column in columns}
-    if not shapes & {("pos", "R", 3), ("positions", "R", 3)}:
-        raise ValueError(f"Properties: expected pos:R:3 for the positions, got {str(text)[:60]!r}")
-    if not shapes & {("species", "S", 1), ("symbols", "S", 1), ("Z", "I", 1), ("numbers", "I", 1)}:
-        raise ValueError(f"Properties: expected species:S:1 or Z:I:1 for the elements, got {str(text)[:60]!r}")
-    return columns
-
-
-def _proper(words: Sequence[str]) -> bool:
-    return len(words) == 3 and bool(words[0]) and words[1] in WORDS and words[2].isdecimal() and int(words[2]) > 0
-
-
-def _check_widths(lines: Sequence[str], columns: Sequence[Column], first: int, named: bool) -> list[str]:
-    width = sum(column.width for column in columns)
-    counts = [len(line.split()) for line in lines]
-    for number, count in enumerate(counts, start=first):
-        if count < width or (named and count > width):
-            expected = f"{width} columns, as Properties says" if named else "a symbol and three coordinates"
-            raise ValueError(f"line {number}: expected {expected}, got {count}: {lines[number - first].strip()[:40]!r}")
-    surplus = max(counts) - width
-    return [f"{surplus} columns after the positions have no name in Properties: not used"] if surplus else []
-
-
-def _explain(lines: Sequence[str], columns: Sequence[Column], first: int) -> None:
-    """Name the first word that is not what its column announces."""
-    kinds = [column for column in columns for _ in range(column.width)]
-    for number, line in enumerate(lines, start=first):
-        for word, column in zip(line.split(), kinds, strict=False):
-            if column.name in ("species", "symbols"):
-                wrong = _explain_symbol(word)
-            elif column.name in ("Z", "numbers"):
-                known = word.isdecimal() and 0 < int(word) < len(SYMBOLS)
-                wrong = "" if known else f"expected an atomic number from 1 to {len(SYMBOLS) - 1}, got {word!r:.40}"
-            else:
-                wrong = _explain_word(word, column)
-            if wrong:
-                raise ValueError(f"line {number}: {wrong}")
-
-
-def _explain_symbol(word: str) -> str:
-    if word.capitalize() in SYMBOLS[1:]:
-        return ""
-    start = re.match(r"[A-Z][a-z]?", word)
-    hint = ": write " + start[0] if start is not None and start[0] in SYMBOLS[1:] else ""
-    if word.capitalize() in ("D", "T"):
-        hint = ": write H, and its mass into a column masses:R:1"
-    elif word.isdecimal():
-        hint = ": atomic numbers need a column Z:I:1 in Properties"
-    return f"unknown element {word[:20]!r}: expected a chemical symbol{hint}"
-
-
-def _explain_word(word: str, column: Column) -> str:
-    try:
-        if column.kind == "R":
-            float(word)
-        elif column.kind == "I":
-            np.int32(int(word))
-        fine = column.kind != "L" or word in BOOLEANS
-    except (ValueError, OverflowError):
-        fine = False
-    hint = ": write E for the D of Fortran" if column.kind == "R" and FORTRAN.fullmatch(word) else ""
-    return "" if fine else f"expected {WORDS[column.kind]} in the column {column.name!r}, got {word[:40]!r}{hint}"

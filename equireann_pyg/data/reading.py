@@ -8,11 +8,12 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ase import Atoms
+from ase.db import connect
 from ase.io import iread
 from ase.io.formats import filetype, ioformats
 
@@ -138,7 +139,7 @@ def _text(path: Path) -> str:
 def _read_extxyz(text: str, selection: str) -> Reading:
     frames = list(enumerate(split_frames(text)))
     chosen = _select(frames, selection)
-    atoms, notes = [], dict[str, int]()
+    atoms, notes = [], dict[str, list[int]]()
     for index, frame in chosen:
         try:
             structure, remarks = read_frame(frame)
@@ -146,8 +147,12 @@ def _read_extxyz(text: str, selection: str) -> Reading:
             raise ValueError(f"frame {index}, {error}") from error
         atoms.append(structure)
         for remark in remarks:
-            notes[remark] = notes.get(remark, 0) + 1
-    return Reading(atoms, [f"{note} ({count} of {len(atoms)} frames)" for note, count in notes.items()])
+            notes.setdefault(remark, []).append(index)
+    return Reading(atoms, [f"{note} ({_in_words(found)})" for note, found in notes.items()])
+
+
+def _in_words(frames: list[int]) -> str:
+    return f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames, the first is {frames[0]}"
 
 
 def _select(frames: list[Any], selection: str) -> list[Any]:
@@ -165,7 +170,12 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         kind = kind or filetype(str(path))
         expected = ioformats[kind].description
         source = io.StringIO(_text(path)) if kind == "reann-configuration" else str(path)
-        for atoms in iread(source, selection, format=kind, do_not_split_by_at_sign=True):
+        if kind in ("db", "json"):
+            rows = _rows(path, kind)
+            structures = rows if selection == ":" else iter(_select(list(rows), selection))
+        else:
+            structures = iread(source, selection, format=kind, do_not_split_by_at_sign=True)
+        for atoms in structures:
             frames.append(atoms)
     except Exception as error:  # ASE's readers raise anything on a broken file
         words = " ".join(str(error).split())
@@ -174,9 +184,21 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         if isinstance(error, IndexError) and selection.lstrip("-").isdecimal():
             raise ValueError(f"no frame {selection}, or unreadable or truncated: expected {expected}") from error
         where = f"frame {len(frames)}: " if selection == ":" else ""
-        reason = f"{type(error).__name__}: {words}"[:120]
+        reason = (
+            f"unknown element or entry {words}" if isinstance(error, KeyError) else f"{type(error).__name__}: {words}"
+        )
+        reason = reason[:120].removesuffix(": ")
         raise ValueError(f"{where}unreadable or truncated ({reason}): expected {expected}; restore the file") from error
     return Reading(frames, _truncation(path, kind))
+
+
+def _rows(path: Path, kind: str) -> Iterator[Atoms]:
+    """Structures of a data base of ASE with the pairs of keys and values and the data of each, which iread leaves out."""
+    with connect(path, type=kind) as base:
+        for row in base.select():
+            atoms = row.toatoms()
+            atoms.info = row.key_value_pairs | row.data
+            yield atoms
 
 
 def _truncation(path: Path, kind: str | None) -> list[str]:

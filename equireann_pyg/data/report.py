@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 from ase import Atoms
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from equireann_pyg.labels import EXPECTED, KINDS, FrameLabels, LabelKeys, label_places, similar_names
+from equireann_pyg.labels import EXPECTED, KINDS, LABELS, FrameLabels, LabelKeys, label_places, similar_names
 
 
 @dataclass
@@ -78,7 +80,9 @@ def make_report(
 
 def _counted(keys: dict[str, int]) -> str:
     one = len(keys) == 1
-    return " and ".join(key if one else f"{key} ({count} frames)" for key, count in sorted(keys.items()))
+    return " and ".join(
+        key if one else f"{key} ({count} frame{'s'[: count > 1]})" for key, count in sorted(keys.items())
+    )
 
 
 def _part(count: int, whole: int) -> str:
@@ -116,41 +120,60 @@ def keys_found(atoms: Atoms) -> str:
     return "the first has " + ", ".join(f"{name}: {sorted(place)}" for name, place in label_places(atoms).items())
 
 
-def print_report(
-    reports: Sequence[LabelReport], console: Console | None = None, labels: Collection[str] | None = None
-) -> None:
-    """Print one table of all files: frames, and how many have each label; what was left aside stands below.
+def print_report(reports: Sequence[LabelReport], console: Console | None = None) -> None:
+    """Print a table of all files: frames, and how many have each label; what was left aside stands below.
+
+    Columns are energy, forces and stress, the other labels that were asked for by name, and whatever else was found.
 
     Args:
         reports: one for each file.
         console: where to print; by default the terminal.
-        labels: columns; by default the labels that were looked for, of energy, forces and stress all three and of the
-            others those that some frame has.
     """
     console = console or Console()
-    wanted = {name for report in reports for name in report.labels}
-    columns = [
-        name
-        for name in KINDS
-        if (name in wanted and (name in EXPECTED or any(report.count(name) for report in reports)))
-        or (labels is not None and name in labels)
-    ]
-    table = Table(title="Frames with labels", box=SIMPLE_HEAD, title_justify="left")
-    table.add_column("file", overflow="fold", min_width=12)
-    table.add_column("frames", justify="right", no_wrap=True)
-    for name in columns:
-        table.add_column(f"{name.replace('_', ' ')}\n({KINDS[name].unit})", justify="right")
+    for names in _parts(_columns(reports), console.width):
+        table = Table(title="Frames with labels", box=SIMPLE_HEAD, title_justify="left")
+        table.add_column("file", overflow="fold")
+        table.add_column("frames", justify="right", no_wrap=True)
+        for name in names:
+            table.add_column(_heading(name), justify="right", no_wrap=True)
+        for report in reports:
+            cells = [str(report.count(name) or "-") if name in report.labels else "" for name in names]
+            table.add_row(_short(report.file, console.width // 3), str(report.frames), *cells)
+        console.print(table)
     for report in reports:
-        cells = [str(report.count(name)) if name in report.labels else "" for name in columns]
-        table.add_row(
-            _short(report.file, console.width // 3), str(report.frames), *(c if c != "0" else "-" for c in cells)
-        )
-    console.print(table)
-    for report in reports:
-        for note in [*report.notes, *report.losses]:
-            console.print(f"  {Path(report.file).name}: {note}", markup=False, highlight=False, soft_wrap=False)
+        remarks = [*report.notes, *report.losses]
+        if remarks:
+            console.print(Padding(Text(f"{_short(report.file, console.width - 4)}:"), (0, 0, 0, 2)))
+        for remark in remarks:
+            console.print(Padding(Text(remark), (0, 0, 0, 4)))
+
+
+def _columns(reports: Sequence[LabelReport]) -> list[str]:
+    asked = {name for report in reports if set(report.labels) != set(KINDS) for name in report.labels if name in LABELS}
+    found = {name for report in reports for name in report.labels if name in EXPECTED or report.count(name)}
+    return [name for name in KINDS if name in asked | found]
+
+
+def _heading(name: str) -> str:
+    return f"{name.replace('_', ' ')}\n({KINDS[name].unit})"
+
+
+def _parts(names: Sequence[str], width: int) -> list[list[str]]:
+    """Labels that fit beside each other into a table."""
+    parts: list[list[str]] = [[]]
+    free = room = width - width // 3 - 14
+    for name in names:
+        wide = max(len(line) for line in _heading(name).split("\n")) + 3
+        if parts[-1] and wide > free:
+            parts.append([])
+            free = room
+        parts[-1].append(name)
+        free -= wide
+    return parts
 
 
 def _short(file: str, width: int) -> str:
-    """The end of a path, which tells files apart."""
-    return file if len(file) <= max(width, 12) else Path(file).name
+    """As much of the end of a path as fits, but at least the name."""
+    parts = Path(file).parts
+    ends = ["/".join(parts[start:]) for start in range(1, len(parts))]
+    return file if len(file) <= width else next((end for end in ends if len(end) <= width), Path(file).name)
