@@ -74,6 +74,7 @@ class EquiREANNCalculator(Calculator):
         self.has_properties = bool(getattr(whole, "properties", ()))
         if self.has_properties:
             self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))
+        self.broken = broken_weights(self.potential)
         self.skin = skin
         self._built: tuple[Atoms, Data] | None = None  # structure and graph of the last neighbour search
 
@@ -87,6 +88,8 @@ class EquiREANNCalculator(Calculator):
         self.results = {}
         super().calculate(atoms, properties, system_changes)
         graph = self._graph(self.atoms)  # type: ignore[arg-type]
+        if self.broken:
+            raise ValueError(self.broken)
         output = self.potential(graph)
         check_finite(output, graph.z, self.potential)
         results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
@@ -188,13 +191,8 @@ def check_finite(output: dict[str, torch.Tensor], z: torch.Tensor, potential: ob
     ]
     if not wrong:
         return
-    whole = getattr(potential, "potential", potential)
-    state = whole.state_dict() if isinstance(whole, Potential) else {}
-    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
-    if broken:
-        raise ValueError(
-            f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
-        )
+    if broken := broken_weights(potential):
+        raise ValueError(broken)
     per_atom = torch.cat(
         [output[name].reshape(len(z), -1) for name in ("atomic_energy", "forces") if name in output], 1
     )
@@ -202,6 +200,17 @@ def check_finite(output: dict[str, torch.Tensor], z: torch.Tensor, potential: ob
     where = f" at {named(bad, z)}" if bad else ""
     raise ValueError(
         f"{', '.join(wrong)} not finite{where}: atoms are too close, or the structure is far from the training set"
+    )
+
+
+def broken_weights(potential: object) -> str:
+    """What is wrong with the weights of a potential where they are not finite; else nothing."""
+    whole = getattr(potential, "potential", potential)
+    state = whole.state_dict() if isinstance(whole, Potential) else {}  # an exported one keeps its weights to itself
+    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    return (
+        f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
+        * bool(broken)
     )
 
 
