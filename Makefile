@@ -12,7 +12,7 @@ FREE_GIB := $(shell awk '/MemAvailable/ {print int($$2 / 1048576)}' /proc/meminf
 .PHONY: quickstart test test-slow lint clean
 
 quickstart: .venv/.installed
-	$(BIN)/python -m experiments.quickstart
+	$(BIN)/python -m equireann_pyg.quickstart
 
 test: .venv/.tested lint
 	$(BIN)/python -m pytest

@@ -195,7 +195,9 @@ def _load_again(path: str, digest: str) -> ExportedPotential:
         ValueError: if the file holds another potential by now.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file: a pickled .pt2 potential needs its file where it was loaded from")
+        raise FileNotFoundError(
+            f"{path}: no such file: a pickled .pt2 potential needs its file where it was loaded from"
+        )
     if _digest(Path(path)) != digest:
         raise ValueError(f"{path}: changed since the potential was pickled: load the file anew")
     return ExportedPotential(path)

@@ -30,7 +30,9 @@ def test_it_is_made(tmp_path: Path) -> None:
 def test_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(UnwritableCacheError, match=r"^cannot write \S*file/cache \(Not a directory\): set XDG_CACHE_HOME "),
+        pytest.raises(
+            UnwritableCacheError, match=r"^cannot write \S*file/cache \(Not a directory\): set XDG_CACHE_HOME "
+        ),
         writing_cache(tmp_path / "file" / "cache", SETTING),
     ):
         pytest.fail("a folder below a file")

@@ -108,5 +108,7 @@ def test_a_file_that_is_gone_or_another_is_named(file: str, tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"model\.pt2: changed since the potential was pickled"):
         pickle.loads(pickled)
     Path(file).rename("moved.pt2")
-    with pytest.raises(FileNotFoundError, match=rf"{tmp_path}/model\.pt2: no such file: a pickled \.pt2 potential needs"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"{tmp_path}/model\.pt2: no such file: a pickled \.pt2 potential needs"
+    ):
         pickle.loads(pickled)

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALL_FILES = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
 KERNELS = sorted(path for ending in ("cpp", "h") for path in PACKAGE.rglob(f"*.{ending}"))
 LAYERS = [  # a module imports only from layers above its own
-    {"cache", "elements", "neighbors", "plots"},
+    {"cache", "configurations", "elements", "neighbors", "plots"},
     {"ops"},
     {"nn"},
     {"network", "graph"},
@@ -28,11 +28,12 @@ LAYERS = [  # a module imports only from layers above its own
     {"export"},
     {"calculator", "data"},
     {"training", "callbacks", "evaluation", "datasets"},
+    {"quickstart"},
     {"cli"},
     {"__main__"},
 ]
-LIGHTNING = {"training", "data", "cli", "callbacks"}
-ASE = {"graph", "data", "calculator", "callbacks", "reann_io", "datasets"}
+LIGHTNING = {"training", "data", "cli", "callbacks", "quickstart"}
+ASE = {"graph", "data", "calculator", "callbacks", "reann_io", "datasets", "quickstart"}
 
 
 def module_of(path: Path) -> str:

@@ -33,7 +33,6 @@ FLAGS = (
     *("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fopenmp"),
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),  # -ffast-math would change the whole process
     "-DAT_PARALLEL_OPENMP=1",
-    f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",  # torch 2.6 has the old one
 )
 
 YES, NO = ("", "1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off")

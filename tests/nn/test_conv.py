@@ -184,7 +184,9 @@ def test_two_sets_of_nodes_are_refused(field: int, fuse: bool) -> None:
     conv.fuse = fuse
     for pair in ((inputs[field], inputs[field][:2]), (inputs[field], None), [inputs[field]] * 2):
         mixed = [*inputs[:field], pair, *inputs[field + 1 :]]
-        with pytest.raises(ValueError, match=r"^OrbitalConv: expected one tensor as \w+, got a .*needs one set of nodes"):
+        with pytest.raises(
+            ValueError, match=r"^OrbitalConv: expected one tensor as \w+, got a .*needs one set of nodes"
+        ):
             conv(*mixed)
 
 

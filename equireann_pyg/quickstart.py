@@ -1,6 +1,6 @@
 """Learn the twist of cumulenes with EquiREANN, and see that REANN cannot.
 
-    python -m experiments.quickstart [--epochs 60] [--seed 0] [--out quickstart]
+    python -m equireann_pyg.quickstart [--epochs 60] [--seed 0] [--out quickstart]
 
 Trains both models on the cumulene set of the package (density-functional theory, C4H4 to C9H4) with a cutoff of
 3 Angstrom, so short that no atom sees the hydrogen of both ends; prints a table of errors and writes pictures.
@@ -8,10 +8,11 @@ Trains both models on the cumulene set of the package (density-functional theory
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import numpy as np
 import torch
 from ase import units
 from ase.md.verlet import VelocityVerlet
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
@@ -168,31 +171,58 @@ def dynamics(potential: Potential, steps: int = 400) -> tuple[float, float]:
     return 1e3 * float(slope), 1e3 * float(np.std(totals))
 
 
-def main() -> None:
-    """Train, compare, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=Path("quickstart"))
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+def parser() -> ArgumentParser:
+    """Options of the quickstart."""
+    made = ArgumentParser(prog="equireann quickstart", description="Learn the twist of cumulenes in a few minutes.")
+    made.add_argument("--epochs", type=PositiveInt, default=60, help="passes over the training set")
+    made.add_argument("--seed", type=NonNegativeInt, default=SEED, help="random start of the weights")
+    made.add_argument("--out", type=str, default="quickstart", help="folder for pictures and potentials")
+    return made
+
+
+def run(options: Namespace) -> None:
+    """Train, compare, draw.
+
+    Args:
+        options: of :func:`parser`.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
     console = Console()
     potentials, seconds, curves = {}, {}, {}
-    for name in MODELS:
-        console.print(f"Training {name} ...")
-        potentials[name], history, seconds[name] = train(name, options.epochs, options.seed, options.out)
-        curves[name] = (history.epochs, history.errors)
-    report(potentials, seconds, options.out, console)
+    with _without_adverts():
+        for name in MODELS:
+            console.print(f"Training {name} ...")
+            potentials[name], history, seconds[name] = train(name, options.epochs, options.seed, out)
+            curves[name] = (history.epochs, history.errors)
+    report(potentials, seconds, out, console)
     picture, axes = plots.figure(1, 1, 4.0, 3.0)
     plots.learning_curves(axes[0, 0], curves, "validation force RMSE (meV/Å)")
-    plots.save(picture, options.out / "learning_curve.png")
+    plots.save(picture, out / "learning_curve.png")
     drift, fluctuation = dynamics(potentials["EquiREANN"])
     console.print(f"200 fs of NVE dynamics of C6H4: drift {drift:.2g} meV, fluctuation {fluctuation:.2g} meV in total")
-    console.print(f"Pictures and potentials are in {options.out}/: torsion.png, parity.png, learning_curve.png, *.pt")
-    console.print("Next: equireann fit --config configs/train.yaml --data.train YOUR.extxyz")
+    console.print(f"Pictures and potentials are in {out}/: torsion.png, parity.png, learning_curve.png, *.pt")
+    console.print("Next: equireann fit --config train --data.train YOUR.extxyz")
+
+
+@contextmanager
+def _without_adverts() -> Iterator[None]:
+    """Within this context lightning says only what is an error: the rest is about settings that are made here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 if __name__ == "__main__":
-    main()
+    run(parser().parse_args())
