@@ -37,8 +37,14 @@ from equireann_pyg.loss import EnergyForcesStressLoss
 from equireann_pyg.training import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
-MODELS = {"EquiREANN": EquiREANN, "REANN": REANN}
-MODEL = {"elements": ["H", "C"], "cutoff": CUTOFF, "num_density": 32, "num_iterations": 5, "hidden_channels": [32, 32]}
+MODELS: dict[str, type[EquiREANN]] = {"EquiREANN": EquiREANN, "REANN": REANN}
+MODEL: dict[str, Any] = {
+    "elements": ["H", "C"],
+    "cutoff": CUTOFF,
+    "num_density": 32,
+    "num_iterations": 5,
+    "hidden_channels": [32, 32],
+}
 LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 8, 0
 
 

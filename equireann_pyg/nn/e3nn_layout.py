@@ -7,8 +7,8 @@ last: ``[N, lm, n]``. In e3nn the polar axis is y, so that l = 1 is (x, y, z) wh
 
 with a rotation :math:`B_l` of the components; for l = 1 it only reorders, from l = 2 on it mixes them. There the components
 come last, and all channels of one degree stand together: ``[N, n + 3 n + 5 n + ...]``. Parity is that of :math:`Y_l`, even for
-even l. Signs agree. :class:`SphericalHarmonics` has e3nn's normalisation ``"component"``, :func:`solid_harmonics` has ``"integral"``;
-the conversion changes no norm.
+even l. Signs agree. :class:`SphericalHarmonics` has e3nn's normalisation ``"component"``, :func:`solid_harmonics` has
+``"integral"``; the conversion changes no norm.
 """
 
 from __future__ import annotations
