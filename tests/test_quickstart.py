@@ -18,7 +18,7 @@ def quickstart(folder: Path, epochs: int) -> str:
     """What is printed; run in a folder that is not the checkout."""
     command = [sys.executable, "-m", "equireann_pyg.quickstart", "--epochs", str(epochs), "--out", "out"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if "compiling the kernels" not in line] == []
     return done.stdout
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.copper import write_frames
 
@@ -28,15 +30,17 @@ def run(command: list[str | Path], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built without network from a copy of what it is made of."""
+    """The wheel, built without network from the source distribution of a copy of what it is made of."""
     folder = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder / name)
+    code = "from setuptools.build_meta import build_sdist; print(); print(build_sdist('.'))"
+    source = run([sys.executable, "-c", code], folder).splitlines()[-1]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "-q"]
-    run([*pip, "--no-build-isolation", "--no-deps", "--no-index", "-w", "wheels", "."], folder)
+    run([*pip, "--no-build-isolation", "--no-deps", "--no-index", "-w", "wheels", source], folder)
     (built,) = (folder / "wheels").glob("*.whl")
     return built
 
@@ -71,6 +75,16 @@ def test_holds_everything(wheel: Path) -> None:
     assert package | shipped <= files
     others = {name for name in files - package - shipped if ".dist-info/" not in name}
     assert not others
+
+
+def test_takes_any_newer_torch(wheel: Path) -> None:
+    """The README installs torch first: installing this package must not replace it."""
+    content = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in content.namelist() if name.endswith("METADATA"))
+    wanted = email.message_from_bytes(content.read(metadata)).get_all("Requires-Dist")
+    (bound,) = (needed for needed in map(Requirement, wanted) if needed.name == "torch")
+    assert bound.specifier.contains("99.0")
+    assert not bound.specifier.contains("2.6.0")
 
 
 def test_configurations_are_found(installed: Path, tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_built_once_and_found_again(compiler: Compiler) -> None:
     assert files(library) == [library.name]
 
 
+def test_built_without_setuptools(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "setuptools", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.cpp_extension", raising=False)
+    assert load_anew()
+    assert compiler.calls == 1
+
+
 def test_a_change_of_anything_builds_anew(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = [extension._library()]
     compiler.write(version="2.0")
