@@ -35,7 +35,7 @@ LAYERS = [  # a module imports only from layers above its own
     {"__main__"},
 ]
 LIGHTNING = {"training", "data", "cli", "callbacks", "predictions", "progress", "quickstart", "report"}
-ASE = {"graph", "data", "calculator", "predictions", "reann_io", "datasets"}
+ASE = {"graph", "data", "calculator", "predictions", "quickstart", "reann_io", "datasets"}
 
 
 def module_of(path: Path) -> str:

@@ -13,8 +13,8 @@ Components are grouped by degree, l = 0..L, and within one degree ordered as fol
 ===  =====================================  ===========================================================
 
 Harmonics are real, about the axis z, without Condon-Shortley phase: near the axis +z those of m >= 0 are positive at azimuth 0,
-and those of m < 0 at small positive azimuths. Harmonics of e3nn are the same functions about the axis y, :math:`Y_l(z, x, y)`, so
-that its l = 1 is (x, y, z); signs and norms agree. In e3nn the components come behind the channels, here before them.
+and those of m < 0 at small positive azimuths. Harmonics of e3nn are the same functions about the axis y, :math:`Y_l(z, x, y)`,
+so that its l = 1 is (x, y, z); signs and norms agree. In e3nn the components come behind the channels, here before them.
 :func:`~equireann_pyg.nn.to_e3nn` and :func:`~equireann_pyg.nn.from_e3nn` convert orbitals.
 """
 

@@ -5,10 +5,10 @@ last: ``[N, lm, n]``. In e3nn the polar axis is y, so that l = 1 is (x, y, z) wh
 
 .. math:: Y^{\text{e3nn}}_l(x, y, z) = Y_l(z, x, y) = B_l\, Y_l(x, y, z)
 
-with a rotation :math:`B_l` of the components; for l = 1 it only reorders, from l = 2 on it mixes them. The components come last,
-and all channels of one degree stand together: ``[N, n + 3 n + 5 n + ...]``. Parity is that of :math:`Y_l`, even for even l.
-Signs agree. :class:`SphericalHarmonics` has e3nn's normalisation ``"component"``, :func:`solid_harmonics` has ``"integral"``;
-the conversion changes no norm.
+with a rotation :math:`B_l` of the components; for l = 1 it only reorders, from l = 2 on it mixes them. There the components
+come last, and all channels of one degree stand together: ``[N, n + 3 n + 5 n + ...]``. Parity is that of :math:`Y_l`, even for
+even l. Signs agree. :class:`SphericalHarmonics` has e3nn's normalisation ``"component"``, :func:`solid_harmonics` has
+``"integral"``; the conversion changes no norm.
 """
 
 from __future__ import annotations

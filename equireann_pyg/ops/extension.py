@@ -33,7 +33,6 @@ FLAGS = (
     *("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-fopenmp"),
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),  # -ffast-math would change the whole process
     "-DAT_PARALLEL_OPENMP=1",
-    f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",  # torch 2.6 has the old one
 )
 
 YES, NO = ("", "1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off")
@@ -139,13 +138,12 @@ def _digest(file: Path) -> str:
 
 
 def _build(compiler: str, folder: Path, name: str) -> Path:
-    from torch.utils.cpp_extension import include_paths, library_paths
-
     logger.warning("compiling the kernels of equireann_pyg with %s: once, under a minute", compiler)
     partial = folder / f"{name}.{os.getpid()}.partial"
-    includes = [f"-I{path}" for path in include_paths()]
-    libraries = [f"-L{path}" for path in library_paths()]
-    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-ltorch_cpu", "-lc10", "-o", str(partial)]
+    home = Path(torch.__file__).parent  # torch.utils.cpp_extension knows too, but needs setuptools and talks of CUDA
+    includes = [f"-I{home / 'include'}", f"-I{home / 'include/torch/csrc/api/include'}"]
+    libraries = [f"-L{home / 'lib'}", "-ltorch_cpu", "-lc10"]
+    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-o", str(partial)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not partial.is_file():

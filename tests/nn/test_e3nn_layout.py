@@ -88,7 +88,7 @@ def test_there_and_back(dtype: torch.dtype) -> None:
 def test_refuses() -> None:
     moments, angular = CartesianMoments(1), SphericalHarmonics(2)
     for convert in (lambda: to_e3nn(torch.zeros(2, 4, 1), moments), lambda: from_e3nn(torch.zeros(2, 4), moments)):
-        with pytest.raises(ValueError, match="no layout for Cartesian moments.*use angular=SphericalHarmonics"):
+        with pytest.raises(ValueError, match=r"no layout for Cartesian moments.*use angular=SphericalHarmonics"):
             convert()
     with pytest.raises(ValueError, match=r"expected orbitals \[N, 9, n\] for SphericalHarmonics.*got \[2, 4, 1\]"):
         to_e3nn(torch.zeros(2, 4, 1), angular)
