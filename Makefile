@@ -1,5 +1,7 @@
 # make quickstart   learn a non-local potential energy surface in a few minutes
 # make test         install everything, then lint, type-check and test
+# make test-lowest  the fast tests with the oldest versions that pyproject.toml allows (gigabytes of torch)
+# make test-wheel   install the wheel alone into an empty environment and train there (gigabytes of torch)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,16 +11,22 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH ?= torch==2.13.0
 FREE_GIB := $(shell awk '/MemAvailable/ {print int($$2 / 1048576)}' /proc/meminfo 2>/dev/null || echo 4)
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart test test-slow test-lowest test-wheel lint clean
 
 quickstart: .venv/.installed
-	$(BIN)/python -m experiments.quickstart
+	$(BIN)/equireann quickstart
 
 test: .venv/.tested lint
 	$(BIN)/python -m pytest
 
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow
+
+test-lowest:
+	tests/lowest.sh
+
+test-wheel:
+	tests/wheel.sh
 
 lint: .venv/.tested
 	$(BIN)/ruff check .

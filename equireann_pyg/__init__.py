@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ __all__ = [
     "save_potential",
     "to_ase",
 ]
+
+# Of torch 2.15 about the import of torch_geometric 2.8: nobody but its authors can do anything about it.
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
 
 # Imported at first use: ASE looks at this package whenever ase.io is imported, and torch takes seconds.
 _HOMES = {

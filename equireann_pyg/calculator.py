@@ -14,9 +14,10 @@ from torch_geometric.data import Data
 
 from equireann_pyg.blocks import BlockPotential
 from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.elements import check_known
+from equireann_pyg.devices import usable_device
+from equireann_pyg.elements import SYMBOLS, check_known
 from equireann_pyg.export import ExportedPotential, load_exported
-from equireann_pyg.graph import CONDITIONS, LabelKeys, ase_results, edge_vectors, from_ase
+from equireann_pyg.graph import COINCIDENT, CONDITIONS, LabelKeys, ase_results, edge_vectors, from_ase
 from equireann_pyg.potential import Potential
 
 KEYS = {name: getattr(LabelKeys(), name) for name in CONDITIONS}
@@ -40,12 +41,14 @@ class EquiREANNCalculator(Calculator):
         dtype: arithmetic of the model; by default that of the potential.
         skin: extra cutoff of the neighbour list in Angstrom.
         block_size: atoms at a time (see :class:`~equireann_pyg.blocks.BlockPotential`); all at once by default.
+        allow_untrained: compute structures with elements that the training set had no atom of, too.
         kwargs: arguments of ASE's ``Calculator``.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: for a bad file, a negative skin or, when a structure is computed, for elements the potential does not
-            know and for whatever :func:`~equireann_pyg.from_ase` refuses.
+            know, atoms that coincide, numbers that are not finite (naming the atoms), and for whatever
+            :func:`~equireann_pyg.from_ase` refuses; there are no results then.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -58,17 +61,20 @@ class EquiREANNCalculator(Calculator):
         dtype: torch.dtype | None = None,
         skin: float = 0.5,
         block_size: int | None = None,
+        allow_untrained: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= skin < float("inf"):
             raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.potential = _ready(potential, self.device, dtype, block_size)
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
+        whole.allow_untrained = allow_untrained
         self.has_properties = bool(getattr(whole, "properties", ()))
         if self.has_properties:
             self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))
+        self.broken = broken_weights(self.potential)
         self.skin = skin
         self._built: tuple[Atoms, Data] | None = None  # structure and graph of the last neighbour search
 
@@ -79,9 +85,13 @@ class EquiREANNCalculator(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         """Evaluate the potential (called by ASE)."""
+        self.results = {}
         super().calculate(atoms, properties, system_changes)
         graph = self._graph(self.atoms)  # type: ignore[arg-type]
+        if self.broken:
+            raise ValueError(self.broken)
         output = self.potential(graph)
+        check_finite(output, graph.z, self.potential)
         results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
         self.results = results | other
         self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].cpu().numpy()}
@@ -90,15 +100,24 @@ class EquiREANNCalculator(Calculator):
         """Graph of the structure, from the kept pairs where they are still complete."""
         if self._built is None or self._outdated(atoms, self._built[0]):
             check_known(atoms.numbers, self.potential.elements)
+            check_structure(atoms)
             bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
             self._built = bare, from_ase(bare, self.potential.cutoff + self.skin).to(self.device)
         graph = copy(self._built[1])
         graph.pos = torch.tensor(atoms.positions, device=self.device)
-        inside = edge_vectors(graph).norm(dim=-1) < self.potential.cutoff  # other models need not vanish beyond it
+        r = edge_vectors(graph).norm(dim=-1)
+        if bool((r < COINCIDENT).any()):  # also where no neighbour search was due
+            j, i = graph.edge_index[:, int(r.argmin())].tolist()
+            raise ValueError(
+                f"{named([j, i], graph.z)} coincide ({float(r.min()):g} Angstrom apart): move or remove one"
+            )
+        inside = r < self.potential.cutoff  # other models need not vanish beyond it
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
         if self.has_properties:
             for name, kind in CONDITIONS.items():
                 value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64, device=self.device)
+                if not bool(value.isfinite().all()):
+                    raise ValueError(f'atoms.info["{KEYS[name]}"] is not finite ({value.tolist()}): set a number')
                 graph[name] = value.expand(1, *kind.shape)
         return graph
 
@@ -136,3 +155,70 @@ def _ready(
     potential.model.to(dtype=dtype)
     potential = potential.to(device).eval().requires_grad_(False)
     return potential if block_size is None else BlockPotential(potential, block_size)
+
+
+def check_structure(atoms: Atoms) -> None:
+    """Refuse a structure with numbers that are not finite.
+
+    Raises:
+        ValueError: naming the atoms, or the cell.
+    """
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1)).tolist()
+    if bad:
+        many = "atoms" if len(bad) > 1 else "atom"
+        listed, symbols = (_listed([str(word) for word in words]) for words in (bad, atoms.symbols[bad]))
+        raise ValueError(f"positions of {many} {listed} are not finite ({symbols}): repair the structure")
+    if not np.isfinite(atoms.cell.array).all():
+        raise ValueError(f"the cell is not finite ({atoms.cell.array.tolist()}): repair the structure")
+
+
+def check_finite(output: dict[str, torch.Tensor], z: torch.Tensor, potential: object) -> None:
+    """Refuse results that are not finite; a property that is not defined for the structure, all NaN, is none.
+
+    Args:
+        output: results of one graph.
+        z: its atomic numbers.
+        potential: what gave them, to look for the cause.
+
+    Raises:
+        ValueError: naming the weights that are not finite, or else the results and atoms.
+    """
+    always = {"energy", "atomic_energy", "forces", "stress"}
+    wrong = [
+        name
+        for name, value in output.items()
+        if not bool(value.isfinite().all()) and (name in always or not bool(value.isnan().all()))
+    ]
+    if not wrong:
+        return
+    if broken := broken_weights(potential):
+        raise ValueError(broken)
+    per_atom = torch.cat(
+        [output[name].reshape(len(z), -1) for name in ("atomic_energy", "forces") if name in output], 1
+    )
+    bad = (~per_atom.isfinite().all(1)).nonzero().flatten().tolist()
+    where = f" at {named(bad, z)}" if bad else ""
+    raise ValueError(
+        f"{', '.join(wrong)} not finite{where}: atoms are too close, or the structure is far from the training set"
+    )
+
+
+def broken_weights(potential: object) -> str:
+    """What is wrong with the weights of a potential where they are not finite; else nothing."""
+    whole = getattr(potential, "potential", potential)
+    state = whole.state_dict() if isinstance(whole, Potential) else {}  # an exported one keeps its weights to itself
+    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    return (
+        f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
+        * bool(broken)
+    )
+
+
+def named(atoms: list[int], z: torch.Tensor) -> str:
+    """Atoms in words, for error messages: ``atoms 0 (C), 3 (H)``."""
+    return f"atom{'s' * (len(atoms) > 1)} " + _listed([f"{atom} ({SYMBOLS[int(z[atom])]})" for atom in atoms])
+
+
+def _listed(words: list[str], most: int = 6) -> str:
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from equireann_pyg.devices import usable_device
 from equireann_pyg.potential import Potential
 
-FORMAT, VERSION = "equireann_pyg.potential", 1
+FORMAT, VERSION = "equireann_pyg.potential", 2
 PLAIN = (bool, int, float, str, type(None), torch.dtype)
 """Types of constructor arguments that a file may hold, besides modules and lists, tuples and dicts of all these."""
 
@@ -89,28 +90,33 @@ def potential_state(potential: Potential) -> dict[str, Any]:
         "version": VERSION,
         "recipe": recipe(potential.model),
         **({"properties": properties} if properties else {}),
+        **({} if potential.repulsion is None else {"repulsion": recipe(potential.repulsion)}),
         "dtype": str(potential.dtype).removeprefix("torch."),
         "state_dict": {key: value.detach().cpu().clone() for key, value in potential.state_dict().items()},
     }
 
 
 def potential_from_state(state: dict[str, Any]) -> Potential:
-    """Potential of a :func:`potential_state`, in evaluation mode.
+    """Potential of a :func:`potential_state`, in evaluation mode; one of version 1 gives the numbers it always gave.
 
     Raises:
         ValueError: if ``state`` is of another kind or version, or its weights do not fit its recipe.
     """
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError("not a potential of equireann_pyg: expected a file of save_potential or equireann fit")
-    if state.get("version") != VERSION:
-        raise ValueError(f"version {state.get('version')} of the format, expected {VERSION}: update equireann_pyg")
+    if state.get("version") not in (1, VERSION):
+        raise ValueError(f"version {state.get('version')} of the format, expected 1 or {VERSION}: update equireann_pyg")
     try:
         model = build(state["recipe"]).to(getattr(torch, state["dtype"]))
         properties: Any = [build(plan) for plan in state.get("properties", [])]
-        potential = Potential(model, properties)
+        repulsion = build(state["repulsion"]) if "repulsion" in state else None
+        potential = Potential(model, properties, repulsion)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the recipe of the model is damaged ({_one_line(error)}); copy the file again") from error
     try:
+        missing = potential.earlier.keys() - state["state_dict"].keys()
+        if state["version"] == VERSION and missing:
+            raise KeyError(f"no {', '.join(sorted(missing))}")
         potential.load_state_dict(state["state_dict"])
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the weights do not fit the model ({_one_line(error)})") from error
@@ -143,16 +149,21 @@ def load_potential(path: str | Path, map_location: str | torch.device = "cpu") -
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, holds pickled objects, or is a checkpoint of something else.
+        ValueError: if the file is damaged, holds pickled objects, or is a checkpoint of something else, or the device is
+            not there.
     """
-    path = Path(path)
+    path, device = Path(path), usable_device(map_location)
+    if path.suffix == ".pt2":
+        raise ValueError(
+            f"{path}: an exported potential, which holds machine code; name the checkpoint it was made from"
+        )
     stored = load_plain(path)
     state = stored.get("potential", stored) if isinstance(stored, dict) else stored
     try:
         potential = potential_from_state(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return potential.to(map_location)
+    return potential.to(device)
 
 
 def load_plain(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Errors of a potential on labelled structures: ``equireann evaluate CKPT FILE...``."""
+"""Errors of a potential on labelled structures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
-from jsonargparse.typing import PositiveInt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
@@ -19,12 +16,11 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import plots
-from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.data import AtomsDataset, LabelReport, print_report
 from equireann_pyg.elements import describe
 from equireann_pyg.graph import LABELS, PER_ATOM, LabelKeys, label_of
 from equireann_pyg.labels import CONDITIONS, EXPECTED
-from equireann_pyg.metrics import QUANTITIES, PotentialErrors
+from equireann_pyg.metrics import QUANTITIES, PotentialErrors, with_unit
 from equireann_pyg.potential import Potential
 
 Errors = dict[str, dict[str, float]]
@@ -81,11 +77,18 @@ def evaluate(potential: Potential, dataset: Sequence[Data], batch_size: int = 32
     return errors_by_type(predict(potential, dataset, batch_size), dataset)
 
 
-def errors_by_type(outputs: Outputs, dataset: Sequence[Data]) -> Errors:
-    """Errors of given predictions, see :func:`evaluate`."""
+def errors_by_type(outputs: Outputs, dataset: Sequence[Data], kinds: Sequence[str] | None = None) -> Errors:
+    """Errors of given predictions, see :func:`evaluate`.
+
+    Args:
+        outputs: predictions of :func:`predict`.
+        dataset: labelled graphs.
+        kinds: what each graph is counted under; by default its configuration type.
+    """
     groups: dict[str, list[int]] = {}
     for index, data in enumerate(dataset):
-        groups.setdefault(str(data.get("config_type") or "default"), []).append(index)
+        kind = str(data.get("config_type") or "default") if kinds is None else kinds[index]
+        groups.setdefault(kind, []).append(index)
     if "all" in groups:
         groups["config_type all"] = groups.pop("all")  # "all" is the sum of all types
     total = PotentialErrors()
@@ -104,11 +107,11 @@ def _joined(outputs: Outputs) -> dict[str, Tensor]:
     return {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
 
 
-def print_errors(errors: Errors, console: Console | None = None) -> None:
-    """Print the errors as a table, RMSE / MAE."""
+def print_errors(errors: Errors, console: Console | None = None, group: str = "config_type") -> None:
+    """Print the errors as a table, RMSE / MAE, under the heading ``group``."""
     columns = [name for name in QUANTITIES if f"{name}_rmse" in errors["all"]]
     table = Table(title="RMSE / MAE", box=SIMPLE_HEAD)
-    table.add_column("config_type", overflow="fold", min_width=11)
+    table.add_column(group, overflow="fold", min_width=11)
     table.add_column("frames", justify="right")
     for name in columns:
         table.add_column(f"{name.removesuffix('_per_atom')}\n({QUANTITIES[name]})", justify="right", no_wrap=True)
@@ -122,22 +125,25 @@ def _cell(*errors: float) -> str:
     return " / ".join(plots.three_digits(error) for error in errors)
 
 
-def write_errors(errors: Errors, path: Path) -> None:
-    """Write the errors as CSV, whole or not at all."""
+def write_errors(errors: Errors, path: Path, group: str = "config_type") -> None:
+    """Write the errors as CSV, with units in the names of the columns, whole or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["config_type", *errors["all"]])
+            columns = {name: name if name == "frames" else with_unit(name) for name in errors["all"]}
+            writer = csv.DictWriter(file, [group, *columns.values()])
             writer.writeheader()
-            writer.writerows({"config_type": kind, **row} for kind, row in errors.items())
+            writer.writerows(
+                {group: kind} | {columns[name]: value for name, value in row.items()} for kind, row in errors.items()
+            )
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:
-    """Parity of energy per atom (relative to the reference energies), forces, stress and properties, of what has labels.
+    """Parity of energies, (E - sum E0) / N, and of components of forces, stress and properties, of what has labels.
 
     Args:
         potential: whose reference energies are taken off.
@@ -157,7 +163,7 @@ def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data]
         values["energy"] = (values["energy"] - free) / sizes
     drawn = {
         name: (
-            "energy per atom" if name == "energy" else name.replace("forces", "force"),
+            "(E - ΣE⁰)/N" if name == "energy" else name.replace("forces", "force component"),
             LABELS[name].unit,
         )
         for name in labels
@@ -201,40 +207,3 @@ def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -
         raise ValueError(f"{', '.join(files)}: no frame has a label; name them with --keys.energy, --keys.forces, ...")
     print_report(reports)
     return dataset
-
-
-def run(args: list[str]) -> Errors:
-    """``equireann evaluate``: print errors by configuration type, write ``errors.csv`` and ``parity.png``.
-
-    Raises:
-        FileNotFoundError: if a file does not exist.
-        ValueError: for a bad checkpoint, unreadable or unlabelled data, unknown elements, a device that is not there or
-            an output that is no folder.
-    """
-    parser = ArgumentParser(prog="equireann evaluate", description="Errors of a potential by configuration type.")
-    parser.add_argument("checkpoint", help="file of save_potential or training checkpoint")
-    parser.add_argument("files", nargs="+", help="labelled structures, anything ase.io.read opens")
-    parser.add_argument("--keys", type=LabelKeys, default=LabelKeys(), help="names of the labels")
-    parser.add_argument("--batch_size", type=PositiveInt, default=32, help="frames at once")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
-    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder of errors.csv and parity.png")
-    options: Any = parser.instantiate_classes(parser.parse_args(args))
-    _check_options(options.out, options.device)
-    potential = load_potential(options.checkpoint, options.device)
-    dataset = read_labelled(options.files, options["keys"], potential)
-    outputs = predict(potential, dataset, options.batch_size)
-    errors = errors_by_type(outputs, dataset)
-    print_errors(errors)
-    write_errors(errors, options.out / "errors.csv")
-    parity_plots(potential, outputs, dataset, options.out / "parity.png")
-    return errors
-
-
-def _check_options(out: Path, device: str) -> None:
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--out {out}: {existing} is a file, not a folder; name another")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no error of its own for a missing device
-        raise ValueError(f"--device {device}: {' '.join(str(error).split())[:120]}; use --device cpu") from error

@@ -6,22 +6,23 @@ only files of people you trust.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.export import Dim
 from torch_geometric.data import Data
 
-from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.compilation import State, state_of, trace
+from equireann_pyg.derivatives import has_volume
 from equireann_pyg.elements import check_known
+from equireann_pyg.graph import check_cutoff
 from equireann_pyg.ops import load_kernels
-from equireann_pyg.potential import Potential, check_cutoff, has_volume
+from equireann_pyg.potential import Potential
 
 FORMAT = "equireann_pyg.exported_potential"
 VERSION = 1
@@ -65,11 +66,12 @@ def export_potential(potential: Potential, path: str | Path) -> Path:
 
 
 def _description(potential: Potential) -> dict[str, object]:
+    refused = set() if potential.allow_untrained else set(potential.untrained_elements())
     return {
         "format": FORMAT,
         "version": VERSION,
         "cutoff": potential.cutoff,
-        "elements": potential.elements,
+        "elements": sorted(set(potential.elements) - refused),
         "dtype": str(potential.dtype).removeprefix("torch."),
         "device": potential.scale.device.type,
     }
@@ -80,8 +82,9 @@ def _exported(potential: Potential) -> torch.export.ExportedProgram:
     potential.eval()
     try:
         example = _example(potential)
-        bare = Potential(potential.model).eval()
-        bare.reference_energies, bare.scale = potential.reference_energies, potential.scale
+        bare = Potential(potential.model, repulsion=potential.repulsion).eval()
+        for name in potential.exact:
+            setattr(bare, name, getattr(potential, name))
         module = _WithState(trace(bare, (*example, None), forces=True, stress=True), state_of(bare))
     finally:
         potential.train(training)
@@ -122,6 +125,9 @@ class _WithState(torch.nn.Module):
 class ExportedPotential:
     """An exported potential, for inference; called like a :class:`~equireann_pyg.Potential`, with one graph at a time.
 
+    It never changes, so a copy of it is itself. Pickled it is the absolute path of its file, which is loaded again by who
+    unpickles it: code never travels in a pickle.
+
     Attributes:
         cutoff: in Angstrom.
         elements: atomic numbers it knows.
@@ -135,6 +141,7 @@ class ExportedPotential:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
+        self._path, self._digest = path.absolute(), _digest(path)
         load_kernels()
         try:
             self._run = torch._inductor.aoti_load_package(str(path))
@@ -148,6 +155,16 @@ class ExportedPotential:
         self.elements: list[int] = described["elements"]
         self.dtype: torch.dtype = getattr(torch, described["dtype"])
         self.device = torch.device(described["device"])
+
+    def __copy__(self) -> ExportedPotential:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExportedPotential:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the name of its file."""
+        return _load_again, (str(self._path), self._digest)
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces, and stress where the cell has a volume; see :meth:`equireann_pyg.Potential.forward`.
@@ -167,6 +184,26 @@ class ExportedPotential:
         return dict(output)
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _load_again(path: str, digest: str) -> ExportedPotential:
+    """The potential that was pickled.
+
+    Raises:
+        FileNotFoundError: if its file is gone.
+        ValueError: if the file holds another potential by now.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file: a pickled .pt2 potential needs its file where it was loaded from"
+        )
+    if _digest(Path(path)) != digest:
+        raise ValueError(f"{path}: changed since the potential was pickled: load the file anew")
+    return ExportedPotential(path)
+
+
 def load_exported(path: str | Path) -> ExportedPotential:
     """Exported potential of a file.
 
@@ -175,20 +212,3 @@ def load_exported(path: str | Path) -> ExportedPotential:
         ValueError: if the file is of another kind, or was made for another kind of machine.
     """
     return ExportedPotential(path)
-
-
-def run(words: Sequence[str]) -> Path:
-    """Command ``equireann export CKPT [--out FILE] [--device DEVICE]``.
-
-    Returns:
-        the file that was written, by default ``CKPT`` with the ending ``.pt2``.
-    """
-    parser = ArgumentParser(prog="equireann export", description="Compile a potential ahead of time for inference.")
-    parser.add_argument("checkpoint", type=str, help="file of save_potential or checkpoint of equireann fit")
-    parser.add_argument("--out", type=str, default=None, help="file to write (*.pt2)")
-    parser.add_argument("--device", type=str, default="cpu", help="device to compile for")
-    options = parser.parse_args(list(words))
-    potential = load_potential(options.checkpoint, options.device)
-    path = export_potential(potential, options.out or Path(options.checkpoint).with_suffix(".pt2"))
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; use it as EquiREANNCalculator({str(path)!r})")
-    return path

@@ -266,3 +266,17 @@ def ase_results(values: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
     if "stress" in results:
         results["stress"] = results["stress"].ravel()[[0, 4, 8, 5, 2, 1]]  # Voigt: xx yy zz yz xz xy
     return results, {name: results.pop(name) for name in ("polarizability",) if name in results}
+
+
+def check_cutoff(data: Data, cutoff: float) -> None:
+    """Refuse a graph that was built with a shorter cutoff than ``cutoff`` (Angstrom).
+
+    Raises:
+        ValueError: with both cutoffs.
+    """
+    built = data.get("cutoff") if hasattr(data, "get") else None
+    if built is not None and bool((built < cutoff - 1e-6).any()):
+        raise ValueError(
+            f"cutoff mismatch: the graph was built with {float(built.min()):g} Angstrom, the model needs "
+            f"{cutoff:g}; build it with from_ase(atoms, cutoff={cutoff:g})"
+        )

@@ -12,6 +12,10 @@ from torch_geometric.data import Data
 from equireann_pyg.graph import LABELS, label_of
 
 
+class DivergenceError(ValueError):
+    """The training has run away: a loss is not finite."""
+
+
 class WeightSchedule:
     """Base class of loss-weight schedules; ``final`` is the weight that validation uses from the first epoch on."""
 

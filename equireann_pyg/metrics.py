@@ -21,6 +21,21 @@ QUANTITIES = {
 """Reported quantities and their units."""
 
 
+SHOWN = {
+    "E meV/atom": "energy_per_atom_rmse",
+    "F meV/Å": "forces_rmse",
+    "S meV/Å³": "stress_rmse",
+    "mu me Å": "dipole_rmse",
+}
+"""Validation errors in the progress bar."""
+
+
+def with_unit(error: str) -> str:
+    """Name of an error for logs and tables of others' tools: ``forces_rmse_meV_per_A`` for ``forces_rmse``."""
+    unit = QUANTITIES[error.rpartition("_")[0]]
+    return f"{error}_{unit.replace('/', '_per_').replace('^', '').replace(' ', '_')}"
+
+
 class PotentialErrors(Metric):
     """RMSE and MAE over a set, of energy, energy per atom, and of each component of everything else that is predicted.
 

@@ -16,7 +16,7 @@ class EquiREANN(OrbitalNetwork):
     :class:`~equireann_pyg.nn.Density` and :class:`~equireann_pyg.nn.Equivariant`.
 
     Args:
-        elements: see :class:`OrbitalNetwork`.
+        elements: chemical symbols or atomic numbers the model knows; the command line takes those of the training set.
         cutoff: :math:`r_c` in Angstrom.
         angular: angular part.
         envelope: cutoff envelope.
@@ -32,7 +32,7 @@ class EquiREANN(OrbitalNetwork):
 
     def __init__(
         self,
-        elements: Sequence[str | int],
+        elements: Sequence[str | int] = (),
         cutoff: float = 5.0,
         angular: Angular | None = None,
         envelope: Envelope | None = None,
@@ -92,7 +92,7 @@ class EANN(EquiREANN):
 
     def __init__(
         self,
-        elements: Sequence[str | int],
+        elements: Sequence[str | int] = (),
         cutoff: float = 5.0,
         angular: Angular | None = None,
         envelope: Envelope | None = None,

@@ -63,7 +63,7 @@ class OrbitalNetwork(torch.nn.Module):
     Source of the scheme: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061.
 
     Args:
-        elements: chemical symbols or atomic numbers the model knows.
+        elements: chemical symbols or atomic numbers the model knows; the command line takes those of the training set.
         cutoff: :math:`r_c` in Angstrom.
         descriptor: plan of the descriptor; default :class:`~equireann_pyg.nn.Density`.
         rule: plan of the message rule; default :class:`~equireann_pyg.nn.Equivariant`.
@@ -90,7 +90,7 @@ class OrbitalNetwork(torch.nn.Module):
 
     def __init__(
         self,
-        elements: Sequence[str | int],
+        elements: Sequence[str | int] = (),
         cutoff: float = 5.0,
         descriptor: Descriptor | None = None,
         rule: MessageRule | None = None,

@@ -2,17 +2,20 @@ r"""From atomic energies to energy, forces and stress, and from the features of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
 
+from equireann_pyg.derivatives import has_volume, position_gradient, stress_tensor, variables
 from equireann_pyg.elements import SYMBOLS, atomic_number, describe
-from equireann_pyg.graph import edge_differences
+from equireann_pyg.graph import check_cutoff
+from equireann_pyg.nn.isolation import isolation
+from equireann_pyg.ops import tracing
 from equireann_pyg.properties import Features, GraphTensors, Property, per_graph
+from equireann_pyg.record import TrainingRecord
 
 
 class AtomicEnergyModel(Protocol):
@@ -26,32 +29,47 @@ class AtomicEnergyModel(Protocol):
         ...
 
 
-class Potential(torch.nn.Module):
+class Potential(TrainingRecord):
     r"""Energy, forces and stress of any model of atomic energies, and properties of models that give features.
 
     .. math::
-        E = \sum_i [ E^0_{z_i} + s\, \epsilon_i ], \qquad
+        E = \sum_i [ E^0_{z_i} + u_i - a_i\, u^0_{z_i} + V_i ], \qquad
+        u_i = b_{z_i} + s\, \epsilon_i, \qquad
         F_i = \sum_j \Bigl( \frac{\partial E}{\partial \mathbf r_{ij}}
             - \frac{\partial E}{\partial \mathbf r_{ji}} \Bigr), \qquad
         \sigma = \frac 1 V \sum_{ij} \mathbf r_{ij} \otimes \frac{\partial E}{\partial \mathbf r_{ij}}
 
     with :math:`\mathbf r_{ij} = \mathbf r_j - \mathbf r_i`: positions and strain act through the edge vectors alone, so
-    one derivative serves forces and stress. Reference energies and the sum over atoms are float64 throughout.
+    one derivative serves forces and stress. :math:`u^0` is u of an atom without neighbours, and the isolation a
+    (:func:`~equireann_pyg.nn.isolation`) one for such an atom and next to zero in a molecule or crystal: the energy of an
+    isolated atom is its reference :math:`E^0`, exactly. b is the mean binding energy where the references are of isolated
+    atoms, else zero; V the repulsion. All but :math:`\epsilon` is float64 throughout.
 
     Args:
         model: a module that fulfils :class:`AtomicEnergyModel`.
         properties: further outputs (see :mod:`equireann_pyg.properties`); the model must then have ``embed``, which gives
             atomic energies, densities ``[N, k]`` and orbitals ``[N, lm, n]``, as :class:`~equireann_pyg.EquiREANN` does.
+        repulsion: short-range repulsion, such as :class:`~equireann_pyg.nn.ZBL`: a module from ``z``, ``edge_index``,
+            ``edge_vec`` and ``cutoff`` to atomic energies ``[N]`` in eV that are zero without neighbours.
 
     Raises:
         TypeError: if ``model`` lacks ``cutoff`` or ``elements``, or what its properties need.
         ValueError: if two properties have the same output.
     """
 
+    exact = ("reference_energies", "binding_energies", "scale", "switch")
+    earlier: ClassVar[Mapping[str, float]] = {**TrainingRecord.earlier, "binding_energies": 0.0, "switch": 0.0}
     reference_energies: Tensor
+    binding_energies: Tensor
     scale: Tensor
+    switch: Tensor
 
-    def __init__(self, model: torch.nn.Module, properties: Sequence[Property] = ()) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        properties: Sequence[Property] = (),
+        repulsion: torch.nn.Module | None = None,
+    ) -> None:
         super().__init__()
         for name in ("cutoff", "elements"):
             if not hasattr(model, name):
@@ -66,16 +84,12 @@ class Potential(torch.nn.Module):
         names = [name for part in properties for name in part.scales()]
         if len(set(names)) < len(names):
             raise ValueError(f"properties: the outputs {names} must differ; Dipole gives charges too")
+        self.repulsion = repulsion
         self.register_buffer("reference_energies", torch.zeros(len(SYMBOLS), dtype=torch.float64))  # eV
+        self.register_buffer("binding_energies", torch.zeros(len(SYMBOLS), dtype=torch.float64))  # eV
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))  # eV
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Potential:
-        """Move or convert the model; reference energies and scale move along, but stay float64."""
-        exact = {name: getattr(self, name) for name in ("reference_energies", "scale")}
-        super()._apply(fn, recurse)
-        for name, value in exact.items():
-            setattr(self, name, value.to(getattr(self, name).device))
-        return self
+        self.register_buffer("switch", torch.ones((), dtype=torch.float64))  # of the isolation: off in earlier files
+        self.register_buffer("_kinds", torch.tensor(self.elements), persistent=False)
 
     @property
     def cutoff(self) -> float:
@@ -92,8 +106,18 @@ class Potential(torch.nn.Module):
         """Floating-point type of the model's arithmetic."""
         return next(self.model.parameters()).dtype
 
-    def set_references(self, energies: Mapping[int, float] | Mapping[str, float], scale: float = 1.0) -> None:
-        """Set reference energies (eV per atom of each element) and the energy scale (eV).
+    def set_references(
+        self,
+        energies: Mapping[int, float] | Mapping[str, float],
+        scale: float = 1.0,
+        binding: Mapping[int, float] | None = None,
+    ) -> None:
+        """Set reference energies (eV per atom of each element), the energy scale (eV) and mean binding energies.
+
+        Args:
+            energies: of isolated atoms.
+            scale: unit of the model's energies.
+            binding: mean energies per bound atom relative to ``energies``, in eV (negative); by default zero.
 
         Raises:
             ValueError: if an element of the model has no reference or a value is not finite.
@@ -102,11 +126,14 @@ class Potential(torch.nn.Module):
         missing = set(self.elements) - set(table)
         if missing:
             raise ValueError(f"reference energies lack {describe(missing)}: give one for every element")
-        values = torch.tensor([table[number] for number in self.elements], dtype=torch.float64)
+        bound = {number: float((binding or {}).get(number, 0.0)) for number in self.elements}
+        rows = [[part[number] for number in self.elements] for part in (table, bound)]
+        values = torch.tensor(rows, dtype=torch.float64)
         if not (torch.isfinite(values).all() and 0 < scale < float("inf")):
             raise ValueError(f"reference energies and scale must be finite, scale positive; got {table}, {scale}")
-        self.reference_energies.zero_()
-        self.reference_energies[self.elements] = values.to(self.reference_energies.device)
+        for buffer, row in zip((self.reference_energies, self.binding_energies), values, strict=True):
+            buffer.zero_()
+            buffer[self.elements] = row.to(buffer.device)
         self.scale.fill_(scale)
 
     def scales(self) -> dict[str, Tensor]:
@@ -139,6 +166,7 @@ class Potential(torch.nn.Module):
     def check(self, data: Data, stress: bool | None = None) -> bool:
         """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`."""
         check_cutoff(data, self.cutoff)
+        self.check_trained(data.z)
         for part in self.properties:
             part.check(data)  # type: ignore[operator]
         return has_volume(data, stress)
@@ -161,44 +189,58 @@ class Potential(torch.nn.Module):
         graph = GraphTensors(*tensors)
         differentiate = forces or stress
         with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
-            variables = _variables(graph, differentiate)
-            output = self._energies(graph, *variables)
+            inputs = variables(graph, differentiate)
+            output = self._energies(graph, *inputs)
             if differentiate:
                 gradients = torch.autograd.grad(
-                    output["energy"].sum(), variables, create_graph=self.training, materialize_grads=True
+                    output["energy"].sum(), inputs, create_graph=self.training, materialize_grads=True
                 )
             if forces:
-                output["forces"] = -_position_gradient(gradients, graph)
+                output["forces"] = -position_gradient(gradients, graph)
             if stress:
-                virial = _virial(variables[0], gradients[0], graph.edge_index, graph.batch, graph.cell.size(0))
-                output["stress"] = _stress(virial, graph.cell)
+                output["stress"] = stress_tensor(inputs[0], gradients[0], graph)
         return output if self.training else {key: value.detach() for key, value in output.items()}
 
     def features(self, data: Data) -> Features:
         """What the properties are computed from."""
         graph = self.tensors(data)
-        (edge_vec,) = _variables(graph._replace(field=None), differentiate=False)
-        return self._embed(graph, edge_vec, graph.pos)[1]
+        (edge_vec,) = variables(graph._replace(field=None), differentiate=False)
+        return self._embed(graph, graph.z, edge_vec, graph.pos)[1]
 
-    def _embed(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor) -> tuple[Tensor, Features]:
-        model = cast(Any, self.model)
-        energy, density, orbital = model.embed(graph.z, graph.edge_index, edge_vec.to(self.dtype))
-        return energy, Features(graph, pos, model.species(graph.z), density, orbital)
+    def _embed(self, graph: GraphTensors, z: Tensor, edge_vec: Tensor, pos: Tensor) -> tuple[Tensor, Features]:
+        """Energies of all atoms ``z``, and features of those of the graph, which come first."""
+        model, num_nodes = cast(Any, self.model), graph.z.numel()
+        energy, density, orbital = model.embed(z, graph.edge_index, edge_vec.to(self.dtype))
+        return energy, Features(graph, pos, model.species(graph.z), density[:num_nodes], orbital[:num_nodes])
 
     def _energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
         """Energies and properties as functions of the edge vectors and, in a field, of the positions."""
         output: dict[str, Any] = {}
+        num_nodes, (kinds, kind) = graph.z.numel(), self._kinds_of(graph.z)
+        z = torch.cat([graph.z, kinds])  # one isolated atom of each element beside the graph
         if self.properties:
-            energy, features = self._embed(graph, edge_vec, graph.pos if pos is None else pos)
+            energy, features = self._embed(graph, z, edge_vec, graph.pos if pos is None else pos)
             # Where nothing differentiates the outputs, nothing is kept for it.
             with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or graph.field is not None)):
                 for part in self.properties:
                     output |= part(features)
         else:
-            energy = self.model(graph.z, graph.edge_index, edge_vec.to(self.dtype))
-        atomic = self.scale * energy.double() + self.reference_energies.index_select(0, graph.z)  # -> [N]
+            energy = self.model(z, graph.edge_index, edge_vec.to(self.dtype))
+        u = self.binding_energies.index_select(0, z) + self.scale * energy.double()  # -> [N + kinds]
+        alone = self.switch * isolation(graph.edge_index, edge_vec, num_nodes, self.cutoff)  # -> [N]
+        bound = torch.where(alone < 1, u[:num_nodes] - alone * u[num_nodes:].index_select(0, kind), 0.0)
+        atomic = self.reference_energies.index_select(0, graph.z) + bound  # -> [N]
+        if self.repulsion is not None:
+            atomic = atomic + self.repulsion(graph.z, graph.edge_index, edge_vec, self.cutoff)
         atomic = atomic + output.pop("field_energy", 0.0)
         return {"energy": per_graph(atomic, graph.batch, graph.cell.size(0)), "atomic_energy": atomic, **output}
+
+    def _kinds_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Elements that occur (a graph that is traced: all), and the place of each atom's element among them, ``[N]``."""
+        if not tracing():
+            return torch.unique(z, return_inverse=True)
+        kinds = cast(Tensor, self._kinds)
+        return kinds, (z.unsqueeze(1) == kinds).long().argmax(1)
 
     def hessian_vector_product(self, data: Data, vector: Tensor) -> Tensor:
         r"""Second derivatives of the energy along v, :math:`\sum_j v_j\, \partial^2 E / \partial x_j\partial x_i`.
@@ -221,80 +263,9 @@ class Potential(torch.nn.Module):
         graph = self.tensors(data)
         j, i = graph.edge_index
         with torch.enable_grad():
-            variables = _variables(graph, differentiate=True)
-            energy = self._energies(graph, *variables)["energy"].sum()
-            first = torch.autograd.grad(energy, variables, create_graph=True, materialize_grads=True)
-            along = (vector[j] - vector[i], vector)[: len(variables)]
-            second = torch.autograd.grad(first, variables, along, materialize_grads=True)
-        return _position_gradient(second, graph).detach()
-
-
-def check_cutoff(data: Data, cutoff: float) -> None:
-    """Refuse a graph that was built with a shorter cutoff than ``cutoff`` (Angstrom).
-
-    Raises:
-        ValueError: with both cutoffs.
-    """
-    built = data.get("cutoff") if hasattr(data, "get") else None
-    if built is not None and bool((built < cutoff - 1e-6).any()):
-        raise ValueError(
-            f"cutoff mismatch: the graph was built with {float(built.min()):g} Angstrom, the model needs "
-            f"{cutoff:g}; build it with from_ase(atoms, cutoff={cutoff:g})"
-        )
-
-
-def has_volume(data: Data, stress: bool | None = None) -> bool:
-    """Whether to compute stress: as asked for, or else if any graph has a cell with a volume.
-
-    Raises:
-        ValueError: if it was asked for and a graph has no volume.
-    """
-    if stress is False:
-        return False
-    volume = _volume(data.cell)
-    if stress is None:
-        return bool((volume > 0).any())
-    if not bool((volume > 0).all()):
-        raise ValueError("stress: the graph has no cell volume; set a cell or leave out stress")
-    return True
-
-
-def _variables(graph: GraphTensors, differentiate: bool) -> tuple[Tensor, ...]:
-    """Edge vectors ``[E, 3]`` and, in a field, positions that the edge vectors do not depend on, ``[N, 3]``."""
-    edge_vec = edge_differences(graph.pos, graph.cell, graph.edge_index, graph.edge_shift, graph.batch)
-    variables = (edge_vec,) if graph.field is None else (edge_vec, graph.pos.clone())
-    for variable in variables:
-        if differentiate and not variable.requires_grad:
-            variable.requires_grad_()
-    return variables
-
-
-def _position_gradient(gradients: Sequence[Tensor], graph: GraphTensors) -> Tensor:
-    """Gradient with respect to the positions ``[N, 3]`` from those with respect to :func:`_variables`."""
-    source, target = graph.edge_index
-    num_nodes = graph.z.numel()
-    through_edges = scatter(gradients[0], source, dim_size=num_nodes) - scatter(
-        gradients[0], target, dim_size=num_nodes
-    )
-    return through_edges if len(gradients) == 1 else through_edges + gradients[1]
-
-
-def _virial(edge_vec: Tensor, gradient: Tensor, edge_index: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
-    r""":math:`\sum_{ij} \mathbf r_{ij} \otimes \partial E / \partial \mathbf r_{ij}` of every graph, ``[G, 3, 3]``."""
-    if batch is None:
-        return (edge_vec.T @ gradient).unsqueeze(0)
-    outer = edge_vec.unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
-    return scatter(outer, batch[edge_index[1]], dim_size=num_graphs)
-
-
-def _volume(cell: Tensor) -> Tensor:
-    """Volumes ``[G]`` of the cells ``[G, 3, 3]``, zero for open systems."""
-    a, b, c = cell.unbind(1)
-    return (torch.linalg.cross(a, b) * c).sum(-1).abs()
-
-
-def _stress(virial: Tensor, cell: Tensor) -> Tensor:
-    """Symmetric virial per volume, NaN where there is no volume; the double ``where`` keeps gradients finite."""
-    volume = _volume(cell).view(-1, 1, 1)
-    stress = 0.5 * (virial + virial.transpose(1, 2)) / torch.where(volume > 0, volume, torch.ones_like(volume))
-    return torch.where(volume > 0, stress, torch.full_like(stress, torch.nan))
+            inputs = variables(graph, differentiate=True)
+            energy = self._energies(graph, *inputs)["energy"].sum()
+            first = torch.autograd.grad(energy, inputs, create_graph=True, materialize_grads=True)
+            along = (vector[j] - vector[i], vector)[: len(inputs)]
+            second = torch.autograd.grad(first, inputs, along, materialize_grads=True)
+        return position_gradient(second, graph).detach()

@@ -285,3 +285,8 @@ def test_bad_files_are_named(tmp_path) -> None:
     (tmp_path / "bad.ckpt").write_text("weights\n")
     with pytest.raises(ValueError, match=r"bad\.ckpt: "):
         EquiREANNCalculator(tmp_path / "bad.ckpt")
+
+
+def test_a_device_that_is_not_there(make_potential):
+    with pytest.raises(ValueError, match="device hpu: not usable"):
+        EquiREANNCalculator(make_potential(), device="hpu")

@@ -113,7 +113,7 @@ RECIPE = ("recipe", "init_args")
     [
         (without("format"), "not a potential of equireann_pyg: expected a file of save_potential or equireann fit"),
         (with_("format", value="other"), "not a potential of equireann_pyg"),
-        (with_("version", value=2), "version 2 of the format, expected 1: update equireann_pyg"),
+        (with_("version", value=3), "version 3 of the format, expected 1 or 2: update equireann_pyg"),
         (without("version"), "version None of the format"),
         (without("recipe"), "the recipe of the model is damaged"),
         (with_("recipe", value=[]), "the recipe of the model is damaged"),

@@ -38,14 +38,14 @@ def column(path: Path, name: str) -> np.ndarray:
 
 def test_fit_validate_test_predict_evaluate(workplace, capsys):
     assert fit("--trainer.max_epochs", "15") == 0
-    errors = column(workplace / "log" / "version_0" / "metrics.csv", "val/forces_rmse")
+    errors = column(workplace / "log" / "version_0" / "metrics.csv", "val/forces_rmse_meV_per_A")
     assert errors[-1] < 0.7 * errors[0]
     assert (workplace / "ckpt" / "best.ckpt").is_file()
 
     common = ["--config", str(CONF), "--ckpt_path", "ckpt/best.ckpt"]
     assert main(["validate", *common, "--data.train", "train.xyz"]) == 0
     assert main(["test", *common, "--data.test", "test.xyz"]) == 0
-    tested = column(workplace / "log" / "version_2" / "metrics.csv", "test/forces_rmse")[-1]
+    tested = column(workplace / "log" / "version_2" / "metrics.csv", "test/forces_rmse_meV_per_A")[-1]
 
     assert main(["predict", *common, "--data.predict", "test.xyz", "--predictions.path", "out/p.extxyz"]) == 0
     predicted, reference = read("out/p.extxyz", ":"), read("test.xyz", ":")
@@ -58,7 +58,7 @@ def test_fit_validate_test_predict_evaluate(workplace, capsys):
     shown = capsys.readouterr().out
     assert "bulk" in shown
     assert "cluster" in shown
-    assert column(workplace / "ev" / "errors.csv", "forces_rmse")[-1] == pytest.approx(tested, rel=1e-6)
+    assert column(workplace / "ev" / "errors.csv", "forces_rmse_meV_per_A")[-1] == pytest.approx(tested, rel=1e-6)
     assert (workplace / "ev" / "parity.png").stat().st_size > 10_000
 
 
@@ -115,21 +115,14 @@ def test_bad_input_is_one_line(workplace, capsys, arguments, message):
     assert message in error
 
 
-def test_shipped_configurations_parse(workplace):
-    from equireann_pyg.cli import PotentialCLI
-    from equireann_pyg.data import AtomsDataModule
-    from equireann_pyg.training import PotentialTask
-
-    for overlays in ([], ["float64.yaml"], ["compile.yaml"]):
-        configs = [word for name in ["train.yaml", *overlays] for word in ("--config", str(ROOT / "configs" / name))]
-        cli = PotentialCLI(
-            PotentialTask,
-            AtomsDataModule,
-            args=[*configs, "--trainer.accelerator", "cpu"],
-            run=False,
-            auto_configure_optimizers=False,
-        )
-        assert cli.datamodule.cutoff == cli.model.potential.cutoff == 5.0
+@pytest.mark.parametrize("name", ["train", "equireann", "equireann-plus"])
+def test_shipped_configurations_train(workplace, name):
+    sizes = ["--model.model.init_args.cutoff", "3.0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    for overlays in ([], ["float64"]):
+        words = [word for config in [name, *overlays] for word in ("--config", config)]
+        assert main(["fit", *words, "--data.train", "train.xyz", "--run", "-".join(["run", *overlays]), *sizes]) == 0
+    assert load_potential("run/best.ckpt").cutoff == 3.0
+    assert load_potential("run-float64/best.ckpt").dtype == torch.float64
 
 
 def test_module_is_runnable():

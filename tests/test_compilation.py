@@ -111,7 +111,7 @@ def recompilations() -> Iterator[list[str]]:
     """Reasons of every compilation after the first of a graph."""
     torch._dynamo.reset()
     reasons: list[str] = []
-    hook = torch._dynamo.callback_handler.register_end_callback(lambda arguments: reasons.append(str(arguments)))
+    hook = torch._dynamo.callback_handler.register_end_callback(lambda *arguments: reasons.append(str(arguments)))
     yield reasons
     torch._dynamo.callback_handler.remove_end_callback(hook)
 

@@ -20,6 +20,7 @@ from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.cli import main
 from equireann_pyg.compilation import state_of, trace
 from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.metrics import with_unit
 from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.properties import Charges, Dipole, FieldResponse, Polarizability
 from equireann_pyg.testing import randomize
@@ -159,7 +160,7 @@ def test_command_line(workplace, capsys):
     assert main(["fit", "--config", str(CONF), "--data.train", "train.xyz"]) == 0
     errors = columns(workplace / "log" / "version_0" / "metrics.csv")
     for name in ("forces", "dipole", "polarizability", "charges"):
-        curve = errors[f"val/{name}_rmse"]
+        curve = errors["val/" + with_unit(f"{name}_rmse")]
         assert curve[-1] < 0.7 * curve[0], name
 
     common = ["--config", str(CONF), "--ckpt_path", "ckpt/best.ckpt"]
@@ -176,8 +177,8 @@ def test_command_line(workplace, capsys):
     }
     for name, value in values.items():
         difference = np.array([value(p) - value(r) for p, r in zip(predicted, reference, strict=True)])
-        assert 1e3 * np.sqrt((difference**2).mean()) == pytest.approx(table[f"{name}_rmse"][-1], rel=1e-3)
-        assert table[f"{name}_rmse"][-1] > 0.01
+        assert 1e3 * np.sqrt((difference**2).mean()) == pytest.approx(table[with_unit(f"{name}_rmse")][-1], rel=1e-3)
+        assert table[with_unit(f"{name}_rmse")][-1] > 0.01
 
 
 def test_energy_in_a_field_is_learnt_from_the_command_line(workplace):

@@ -18,22 +18,24 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALL_FILES = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
 KERNELS = sorted(path for ending in ("cpp", "h") for path in PACKAGE.rglob(f"*.{ending}"))
 LAYERS = [  # a module imports only from layers above its own
-    {"cache", "elements", "labels", "neighbors", "plots"},
+    {"cache", "configurations", "devices", "elements", "labels", "neighbors", "plots"},
     {"ops"},
     {"nn"},
     {"network", "graph"},
     {"models", "properties"},
-    {"potential", "loss", "references"},
+    {"derivatives", "loss", "record", "references"},
+    {"potential"},
     {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start"},
-    {"export"},
+    {"export", "finetuning"},
     {"calculator", "data"},
     {"predictions"},
     {"training", "callbacks", "evaluation", "datasets"},
+    {"progress", "quickstart", "report"},
     {"cli"},
     {"__main__"},
 ]
-LIGHTNING = {"training", "data", "cli", "callbacks", "predictions"}
-ASE = {"graph", "data", "calculator", "predictions", "reann_io", "datasets"}
+LIGHTNING = {"training", "data", "cli", "callbacks", "predictions", "progress", "quickstart", "report"}
+ASE = {"graph", "data", "calculator", "predictions", "quickstart", "reann_io", "datasets"}
 
 
 def module_of(path: Path) -> str:

@@ -136,6 +136,7 @@ def test_warm_up_damps_the_first_steps_only(graphs):
             return super().step(closure)
 
     task = PotentialTask(small(), optimizer=lambda parameters: Spy(parameters, lr=0.04), warmup_steps=4)
+    prepare_potential(task.potential, graphs)
     fit(task, graphs, epochs=2)
     assert rates == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.04, 0.04])
 

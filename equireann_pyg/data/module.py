@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,6 @@ from typing import Any
 import lightning
 import torch
 from ase import Atoms
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DistributedSampler
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
@@ -26,6 +26,8 @@ from equireann_pyg.data.sampling import (
     frame_sizes,
 )
 from equireann_pyg.labels import CONDITIONS, LabelKeys
+
+LOGGER = logging.getLogger(__name__)
 
 PREFETCH = 4
 """Batches that each worker keeps ready: more than the two of torch, because steps take different times."""
@@ -59,6 +61,7 @@ class AtomsDataModule(lightning.LightningDataModule):
         max_atoms: largest number of atoms per process and step, in place of ``batch_size``: as many frames as fit.
         max_edges: largest number of edges per process and step, likewise; both may be given.
         labels: labels to read; the command line takes them from the model. None reads all.
+        references: energies of isolated atoms in eV by chemical symbol; by default those of isolated-atom frames, else fitted.
 
     Raises:
         ValueError: if a number is out of range, if a needed set is missing, too small or without energies, or if a frame
@@ -80,6 +83,7 @@ class AtomsDataModule(lightning.LightningDataModule):
         max_atoms: int | None = None,
         max_edges: int | None = None,
         labels: list[str] | None = None,
+        references: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -95,6 +99,7 @@ class AtomsDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.bounds = None if max_atoms is None and max_edges is None else SizeBounds(max_atoms, max_edges)
         self.labels = labels
+        self.references = references
         self.datasets: dict[str, Sequence[Data]] = {}
         self.reports: dict[str, list[LabelReport]] = {}
 
@@ -110,7 +115,7 @@ class AtomsDataModule(lightning.LightningDataModule):
                 self.bounds.check(frame_sizes(dataset), f"{name} set, frame")
         if stage == "fit" and self._processes()[1] == 0:
             atoms, edges = self.largest_batch("train")
-            rank_zero_info(f"a training batch has at most {atoms} atoms and {edges} edges")
+            LOGGER.info(f"a training batch has at most {atoms} atoms and {edges} edges")
 
     def _load(self, stage: str) -> None:
         if stage in ("test", "predict"):
@@ -156,6 +161,7 @@ class AtomsDataModule(lightning.LightningDataModule):
                 f"val_fraction {self.val_fraction} of {len(frames)} frames leaves an empty set: set data.val or more frames"
             )
         order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        order.sort(key=lambda index: bool(frames[index].edge_index.numel() == 0))  # isolated atoms are for training
         train, val = sorted(order[count:]), sorted(order[:count])
         return [frames[index] for index in train], [frames[index] for index in val]
 

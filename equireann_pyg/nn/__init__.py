@@ -18,7 +18,9 @@ from equireann_pyg.nn.cutoff import (
     polynomial_cutoff,
 )
 from equireann_pyg.nn.descriptor import Density, Descriptor, OrbitalDensity, Shared
+from equireann_pyg.nn.e3nn_layout import e3nn_irreps, from_e3nn, to_e3nn
 from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
+from equireann_pyg.nn.isolation import isolation
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit
 from equireann_pyg.nn.message import Coupled, Equivariant, Filtered, Invariant, Local, MessageRule
@@ -27,9 +29,11 @@ from equireann_pyg.nn.moments import MomentContractions
 from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
 from equireann_pyg.nn.radial import ElementGaussians, GaussianRadial, PairGaussians
 from equireann_pyg.nn.readout import ScalarReadout, TensorReadout, VectorReadout
+from equireann_pyg.nn.repulsion import ZBL
 from equireann_pyg.nn.scaling import ElementStandardize, SoftStandardize
 
 __all__ = [
+    "ZBL",
     "ACEProducts",
     "AllReadout",
     "Angular",
@@ -75,6 +79,10 @@ __all__ = [
     "cartesian_moments",
     "clebsch_gordan",
     "cosine_cutoff",
+    "e3nn_irreps",
+    "from_e3nn",
+    "isolation",
     "polynomial_cutoff",
     "solid_harmonics",
+    "to_e3nn",
 ]

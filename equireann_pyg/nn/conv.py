@@ -45,6 +45,11 @@ class OrbitalConv(MessagePassing):
         - angular :math:`Y`: ``[E, lm]``
         - envelope :math:`f`: ``[E]``, or ``[E, n]`` for one filter per channel
         - output :math:`\psi`: ``[N, lm, n]``
+
+    The N nodes are neighbours and centres at once: bipartite graphs are refused.
+
+    Raises:
+        ValueError: for a pair ``(source, target)`` in place of a tensor, or an adjacency matrix that is not square.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -69,6 +74,7 @@ class OrbitalConv(MessagePassing):
 
         ``order`` is the :func:`~equireann_pyg.ops.edge_order` of the edges, for callers that know it already.
         """
+        _require_one_set(coefficient, orbital, edge_index)
         if is_sparse(edge_index):  # the transposed adjacency matrix, as everywhere in PyG
             edge_index = to_edge_index(edge_index)[0].flip(0)
         few = angular.size(1) <= MAX_COMPONENTS
@@ -121,3 +127,17 @@ class OrbitalConv(MessagePassing):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}()"
+
+
+def _require_one_set(coefficient: object, orbital: object, edge_index: Tensor) -> None:
+    for name, field in (("coefficient", coefficient), ("orbital", orbital)):
+        if isinstance(field, tuple | list):
+            raise ValueError(
+                f"OrbitalConv: expected one tensor as {name}, got a {type(field).__name__} of {len(field)}: the layer needs "
+                "one set of nodes, so put both sets of a bipartite graph into one tensor and number the edges accordingly"
+            )
+    if is_sparse(edge_index) and edge_index.size(0) != edge_index.size(1):
+        raise ValueError(
+            f"OrbitalConv: expected a square adjacency matrix, got {edge_index.size(0)} x {edge_index.size(1)}: the layer "
+            "needs one set of nodes"
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -39,16 +41,17 @@ class ElementStandardize(torch.nn.Module):
         self.scale.fill_(1.0)
 
     @torch.no_grad()
-    def fit(self, x: Tensor, species: Tensor, floor: float = 1e-3) -> None:
+    def fit(self, x: Tensor, species: Tensor, floor: float = 1e-3, only: Collection[int] | None = None) -> None:
         """Take mean and standard deviation of ``x [N, k]`` for every element that occurs.
 
         Args:
             x: features.
             species: element index of each row.
+            only: element indices to do it for; all by default.
             floor: smallest standard deviation relative to the mean size of a feature, so that rounding noise of
                 a constant feature is never blown up.
         """
-        for s in species.unique().tolist():
+        for s in set(species.tolist()) if only is None else set(species.tolist()) & set(only):
             rows = x[species == s].double()  # -> [N_s, k]
             mean, size = rows.mean(0), rows.square().mean(0).sqrt()
             deviation = (rows - mean).square().mean(0).sqrt()
@@ -78,7 +81,7 @@ class SoftStandardize(ElementStandardize):
 
 
 @torch.no_grad()
-def calibrate(module: torch.nn.Module, *inputs: Tensor) -> None:
+def calibrate(module: torch.nn.Module, *inputs: Tensor, only: Collection[int] | None = None) -> None:
     """Evaluate a module once, and let every part of it that has a method ``fit`` take its statistics on the way.
 
     Each part sees its input as the parts before it, already fitted, make it. A part that is evaluated several times, shared by
@@ -87,15 +90,19 @@ def calibrate(module: torch.nn.Module, *inputs: Tensor) -> None:
     Args:
         module: module to evaluate.
         *inputs: its arguments.
+        only: indices of the elements whose standardisation is to be taken; all other statistics then stay as they are.
     """
     fitted: set[torch.nn.Module] = set()
 
     def fit(part: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if part not in fitted:  # again would spoil what later parts have taken already
-            part.fit(*inputs)  # type: ignore[operator]
+            part.fit(*inputs, **({} if only is None else {"only": only}))  # type: ignore[operator]
             fitted.add(part)
 
-    hooks = [part.register_forward_pre_hook(fit) for part in module.modules() if hasattr(part, "fit")]
+    parts = (part for part in module.modules() if hasattr(part, "fit"))
+    hooks = [
+        part.register_forward_pre_hook(fit) for part in parts if only is None or isinstance(part, ElementStandardize)
+    ]
     try:
         module(*inputs)
     finally:

@@ -1,7 +1,8 @@
 """The compiled kernels: built by the machine's C++ compiler on first use and kept in the user's cache folder.
 
-The environment variable ``EQUIREANN_KERNELS`` names another folder to keep them in. Without a compiler, or where the variable
-is ``0``, every layer takes its plain path in torch.
+The environment variable ``EQUIREANN_KERNELS`` names another folder to keep them in; ``yes``, ``on``, ``true`` and ``1`` stand
+for the folder in the user's cache. Without a compiler, or where the variable says ``no``, ``off``, ``false`` or ``0``, every
+layer takes its plain path in torch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from equireann_pyg.cache import user_cache
+from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
 from equireann_pyg.ops.library import transformed
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
@@ -33,6 +34,9 @@ FLAGS = (
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),  # -ffast-math would change the whole process
     "-DAT_PARALLEL_OPENMP=1",
 )
+
+YES, NO = ("", "1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off")
+"""Words for ``EQUIREANN_KERNELS``, in any case; all others name a folder."""
 
 KERNEL_TYPES = (torch.float32, torch.float64)
 
@@ -78,37 +82,50 @@ def load_kernels() -> bool:
 
 @cache
 def _loaded() -> bool:
-    if os.environ.get("EQUIREANN_KERNELS") == "0":
+    if _setting().lower() in NO:
         return False
     try:
         torch.ops.load_library(str(_library()))
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[-500:]
+        remedy = "" if isinstance(error, UnwritableCacheError) else "install a C++ compiler or name one in CXX, or "
         warnings.warn(
-            f"no compiled kernels, taking the plain path, which is several times slower ({reason}); install a C++ compiler "
-            "or name one in CXX, or set EQUIREANN_KERNELS=0 to silence this",
+            f"no compiled kernels, taking the plain path, which is several times slower ({reason}); {remedy}"
+            "set EQUIREANN_KERNELS=no to silence this",
             stacklevel=2,
         )
         return False
     return True
 
 
+def _setting() -> str:
+    return os.environ.get("EQUIREANN_KERNELS", "").strip()
+
+
 def _library() -> Path:
     """The shared library of the kernels, built if this machine has no sound one yet."""
-    import fcntl  # not on every system: there the plain path serves
-
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None:
         raise OSError("no C++ compiler found")
-    folder = Path(os.environ.get("EQUIREANN_KERNELS") or user_cache() / "kernels")
+    folder = user_cache() / "kernels" if _setting().lower() in YES else Path(_setting()).expanduser()
     name = _fingerprint(compiler)
     found = _sound(folder, name)
     if found is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "lock", "w") as lock:  # released by the system, whatever happens to this process
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(folder):
             found = _sound(folder, name) or _build(compiler, folder, name)
     return found
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time builds into a folder; the lock is released by the system, whatever happens to this process."""
+    import fcntl  # not on every system: there the plain path serves
+
+    with ExitStack() as stack:
+        with writing_cache(folder, "XDG_CACHE_HOME or EQUIREANN_KERNELS"):
+            lock = stack.enter_context(open(folder / "lock", "w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _sound(folder: Path, name: str) -> Path | None:
@@ -121,13 +138,12 @@ def _digest(file: Path) -> str:
 
 
 def _build(compiler: str, folder: Path, name: str) -> Path:
-    from torch.utils.cpp_extension import include_paths, library_paths
-
     logger.warning("compiling the kernels of equireann_pyg with %s: once, under a minute", compiler)
     partial = folder / f"{name}.{os.getpid()}.partial"
-    includes = [f"-I{path}" for path in include_paths()]
-    libraries = [f"-L{path}" for path in library_paths()]
-    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-ltorch_cpu", "-lc10", "-o", str(partial)]
+    home = Path(torch.__file__).parent  # torch.utils.cpp_extension knows too, but needs setuptools and talks of CUDA
+    includes = [f"-I{home / 'include'}", f"-I{home / 'include/torch/csrc/api/include'}"]
+    libraries = [f"-L{home / 'lib'}", "-ltorch_cpu", "-lc10"]
+    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-o", str(partial)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not partial.is_file():

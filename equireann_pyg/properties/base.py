@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from equireann_pyg.graph import label_of
+from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
 
 
@@ -74,7 +75,7 @@ def per_graph(values: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
     return values.sum(0, keepdim=True) if batch is None else scatter(values, batch, dim_size=num_graphs)
 
 
-class Property(torch.nn.Module):
+class Property(ExactBuffers):
     """Base class of properties.
 
     A subclass names its outputs, makes its heads in :meth:`build` and evaluates them in :meth:`forward`, in float64.
@@ -106,14 +107,6 @@ class Property(torch.nn.Module):
     def config(self) -> dict[str, Any]:
         """Constructor arguments that rebuild this property, without its heads."""
         return {"hidden_channels": self.hidden_channels}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Property:
-        """Move or convert the heads; constants move along, but stay float64."""
-        exact = {name: getattr(self, name) for name in self.exact}
-        super()._apply(fn, recurse)
-        for name, value in exact.items():
-            setattr(self, name, value.to(getattr(self, name).device))
-        return self
 
     def attach(self, model: torch.nn.Module) -> None:
         """Make the heads for a model, in its type of arithmetic and on its device.

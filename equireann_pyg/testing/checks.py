@@ -27,9 +27,11 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float, what: str, 
     size = float(expected.detach().abs().max())
     if not size > smallest:
         raise AssertionError(f"{what}: largest value {size:.1e} is too small to compare; randomize the parameters")
-    error = float((actual.detach() - expected.detach()).abs().max()) / size
-    if not error <= tolerance:
-        raise AssertionError(f"{what}: relative error {error:.1e} exceeds {tolerance:.1e} (largest value {size:.1e})")
+    error = float((actual.detach() - expected.detach()).abs().max())
+    if not error <= tolerance * size:
+        raise AssertionError(
+            f"{what}: relative error {error / (size or 1):.1e} exceeds {tolerance:.1e} (largest value {size:.1e})"
+        )
 
 
 def predict(potential: Potential, data: Data) -> dict[str, Tensor]:

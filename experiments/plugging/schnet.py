@@ -29,6 +29,7 @@ from torch_geometric.nn import SchNet
 from equireann_pyg import EquiREANN
 from equireann_pyg.data import AtomsDataModule
 from equireann_pyg.elements import SYMBOLS, atomic_numbers
+from equireann_pyg.metrics import with_unit
 from equireann_pyg.training import PotentialTask
 
 ELEMENTS, CUTOFF = ["Cu", "Au"], 4.5
@@ -119,7 +120,9 @@ def main(arguments: list[str] | None = None) -> None:
         models = [SchNetEnergies(ELEMENTS, CUTOFF), EquiREANN(ELEMENTS, CUTOFF, num_density=32, num_iterations=1)]
         for model in models:
             errors = train(model, file, epochs, enable_progress_bar=False).trainer.callback_metrics
-            energy, forces = (float(errors[f"val/{name}_rmse"]) for name in ("energy_per_atom", "forces"))
+            energy, forces = (
+                float(errors["val/" + with_unit(f"{name}_rmse")]) for name in ("energy_per_atom", "forces")
+            )
             print(f"{type(model).__name__:15s} {energy:6.1f} meV/atom {forces:7.1f} meV/Angstrom")
 
 

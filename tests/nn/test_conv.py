@@ -177,6 +177,35 @@ def test_hooks() -> None:
     }
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("field", [0, 1], ids=["coefficient", "orbital"])
+def test_two_sets_of_nodes_are_refused(field: int, fuse: bool) -> None:
+    conv, inputs = OrbitalConv(), arguments()
+    conv.fuse = fuse
+    for pair in ((inputs[field], inputs[field][:2]), (inputs[field], None), [inputs[field]] * 2):
+        mixed = [*inputs[:field], pair, *inputs[field + 1 :]]
+        with pytest.raises(
+            ValueError, match=r"^OrbitalConv: expected one tensor as \w+, got a .*needs one set of nodes"
+        ):
+            conv(*mixed)
+
+
+def test_sparse_adjacency() -> None:
+    inputs = arguments()
+    edges = torch.stack([torch.arange(4), torch.tensor([1, 2, 3, 0])])  # every edge once, sorted by centre
+    edges = edges[:, edges[1].argsort()]
+    inputs[2:] = [edges, *(edge[:4] for edge in inputs[3:])]
+    expected = OrbitalConv()(*inputs)
+    for columns in (NUM_NODES, NUM_NODES + 1):
+        shape = (NUM_NODES, columns)
+        inputs[2] = torch.sparse_coo_tensor(edges.flip(0), torch.ones(4), shape, check_invariants=True).coalesce()
+        if columns == NUM_NODES:
+            assert_close(OrbitalConv()(*inputs), expected, 1e-6, "sparse adjacency")
+            continue
+        with pytest.raises(ValueError, match=r"expected a square adjacency matrix, got 5 x 6: .*one set of nodes"):
+            OrbitalConv()(*inputs)
+
+
 def test_copies() -> None:
     inputs = arguments()
     expected = OrbitalConv()(*inputs)

@@ -1,4 +1,4 @@
-"""Finding, building and doing without the kernels; whole models through the kernels and through plain torch."""
+"""Finding, building and doing without the kernels."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from torch_geometric.data import Batch, Data
 
-from equireann_pyg import EANN, REANN, EquiREANN, Potential
-from equireann_pyg.nn import CartesianMoments
 from equireann_pyg.ops import extension, plain_path
-from equireann_pyg.testing import assert_close, make_graph, random_cluster, random_crystal, sample_graphs
-from tests.test_golden import GOLDEN, POSITIONS, golden_model
 
 # ---- building: with a compiler that copies the library that is there already -------------------------------------------
 
@@ -75,6 +67,13 @@ def test_built_once_and_found_again(compiler: Compiler) -> None:
     assert [extension._library() for _ in range(3)] == [library] * 3
     assert compiler.calls == 1
     assert files(library) == [library.name]
+
+
+def test_built_without_setuptools(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "setuptools", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.cpp_extension", raising=False)
+    assert load_anew()
+    assert compiler.calls == 1
 
 
 def test_a_change_of_anything_builds_anew(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +154,50 @@ def test_doing_without(environment: dict[str, str], compiler: Compiler, monkeypa
     assert compiler.calls == 0
 
 
-def test_switched_off_says_and_builds_nothing(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EQUIREANN_KERNELS", "0")
+@pytest.mark.parametrize("word", ["0", "no", "No", "OFF", "false", "n", "F", " off "])
+def test_switched_off_says_and_builds_nothing(
+    word: str, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setenv("EQUIREANN_KERNELS", word)
     assert not load_anew()  # warnings are errors here
+    assert compiler.calls == 0
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("word", ["", "1", "yes", "On", "TRUE", "y", "t"])
+def test_switched_on_keeps_them_in_the_users_cache(
+    word: str, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EQUIREANN_KERNELS", word)
+    assert extension._library().parent == tmp_path / "cache" / "equireann_pyg" / "kernels"
+    assert compiler.calls == 1
+
+
+def test_the_home_folder_may_be_abbreviated(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EQUIREANN_KERNELS", "~/kernels")
+    assert extension._library().parent == tmp_path / "home" / "kernels"
+
+
+@pytest.mark.parametrize("variable", ["EQUIREANN_KERNELS", "XDG_CACHE_HOME"])
+def test_a_cache_that_cannot_be_written_is_reported_as_that(
+    variable: str, compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("EQUIREANN_KERNELS")
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
+    with pytest.warns(UserWarning, match=r"cannot write .*file/below.* \(Not a directory\)") as caught:
+        assert not load_anew()
+    said = str(caught[0].message)
+    assert "set XDG_CACHE_HOME or EQUIREANN_KERNELS to a folder that can be written" in said
+    assert "compiler" not in said
     assert compiler.calls == 0
 
 
@@ -234,66 +274,3 @@ def test_the_plain_path_ends_with_an_error(kernels: None) -> None:
             fail()
         assert not extension.kernels_for(x)
     assert extension.kernels_for(x)
-
-
-# ---- whole models ------------------------------------------------------------------------------------------------------
-
-GRAPHS: dict[str, Callable[[], Data]] = {
-    "cluster": lambda: random_cluster([1, 6], 3.0, 12),
-    "one element": lambda: random_cluster([6], 3.0, 6),
-    "crystal": lambda: random_crystal([1, 6], 3.0, 3),
-    "batch": lambda: Batch.from_data_list(sample_graphs([1, 6], 3.0)),
-}
-
-
-def both_paths(function: Callable[[], dict[str, Tensor]]) -> list[tuple[str, Tensor, Tensor]]:
-    """Name, kernels' value and plain value of every result."""
-    actual = function()
-    with plain_path():
-        expected = function()
-    return [(name, actual[name].detach(), expected[name].detach()) for name in expected]
-
-
-@pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("kind", [EquiREANN, REANN, EANN])
-def test_energy_forces_and_stress(
-    kind: type[EquiREANN], graph: str, make_potential: Callable[..., Potential], dtype: torch.dtype
-) -> None:
-    potential, data = make_potential(kind).eval(), GRAPHS[graph]()
-    for name, actual, expected in both_paths(lambda: potential(data)):
-        known = expected.isfinite()
-        assert torch.equal(known, actual.isfinite())
-        assert_close(actual[known], expected[known], 1e-5 if dtype == torch.float32 else 1e-11, name)
-
-
-@pytest.mark.usefixtures("kernels")
-@pytest.mark.parametrize("options", [{}, {"angular": CartesianMoments(2, unit=False), "num_radial": 3}], ids=str)
-@pytest.mark.parametrize("kind", [EquiREANN, REANN, EANN])
-def test_gradient_of_a_force_loss(
-    kind: type[EquiREANN], options: dict[str, object], make_potential: Callable[..., Potential], double: torch.dtype
-) -> None:
-    potential, data = make_potential(kind, **options).train(), random_cluster([1, 6], 3.0, 12)
-
-    def gradients() -> dict[str, Tensor]:
-        parameters = {
-            name: p for name, p in potential.named_parameters() if not name.endswith("readout.network.out.bias")
-        }
-        loss = potential(data)["forces"].square().sum()
-        return dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
-
-    for name, actual, expected in both_paths(gradients):
-        assert_close(actual, expected, 1e-9, name, smallest=1e-6)
-
-
-@pytest.mark.parametrize("path", ["kernels", "plain"])
-@pytest.mark.parametrize(("unit", "kind"), GOLDEN, ids=lambda value: getattr(value, "__name__", f"unit={value}"))
-def test_golden_values_on_both_paths(unit: bool, kind: type[EquiREANN], path: str, kernels: None) -> None:
-    _, energy, force = GOLDEN[unit, kind]
-    potential = Potential(golden_model(kind, unit)).eval()
-    data = make_graph(torch.full((4,), 6), torch.tensor(POSITIONS, dtype=torch.float64), cutoff=3.0)
-    with plain_path() if path == "plain" else nullcontext():
-        assert extension.kernels_for(data.pos) == (path == "kernels")
-        output = potential(data)
-    assert float(output["energy"]) == pytest.approx(energy, abs=1e-9)
-    assert output["forces"][0].tolist() == pytest.approx(force, abs=1e-9)

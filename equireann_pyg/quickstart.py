@@ -1,6 +1,6 @@
 """Learn the twist of cumulenes with EquiREANN, and see that REANN cannot.
 
-    python -m experiments.quickstart [--epochs 60] [--seed 0] [--out quickstart]
+    equireann quickstart [--epochs 60] [--seed 0] [--out quickstart]
 
 Trains both models on the cumulene set of the package (density-functional theory, C4H4 to C9H4) with a cutoff of
 3 Angstrom, so short that no atom sees the hydrogen of both ends; prints a table of errors and writes pictures.
@@ -8,10 +8,7 @@ Trains both models on the cumulene set of the package (density-functional theory
 
 from __future__ import annotations
 
-import argparse
-import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,8 @@ import numpy as np
 import torch
 from ase import units
 from ase.md.verlet import VelocityVerlet
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
@@ -31,11 +30,18 @@ from equireann_pyg.data import AtomsDataModule, AtomsDataset, read_frames
 from equireann_pyg.datasets import cumulene
 from equireann_pyg.evaluation import evaluate, predict
 from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.metrics import with_unit
 from equireann_pyg.training import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
-MODELS = {"EquiREANN": EquiREANN, "REANN": REANN}
-MODEL = {"elements": ["H", "C"], "cutoff": CUTOFF, "num_density": 32, "num_iterations": 5, "hidden_channels": [32, 32]}
+MODELS: dict[str, type[EquiREANN]] = {"EquiREANN": EquiREANN, "REANN": REANN}
+MODEL: dict[str, Any] = {
+    "elements": ["H", "C"],
+    "cutoff": CUTOFF,
+    "num_density": 32,
+    "num_iterations": 5,
+    "hidden_channels": [32, 32],
+}
 LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 8, 0
 
 
@@ -50,13 +56,12 @@ class History(lightning.Callback):
         """Note the error of this epoch."""
         if not trainer.sanity_checking:
             self.epochs.append(trainer.current_epoch + 1)
-            self.errors.append(float(trainer.callback_metrics["val/forces_rmse"]))
+            self.errors.append(float(trainer.callback_metrics[f"val/{with_unit('forces_rmse')}"]))
 
 
-def train(name: str, epochs: int, seed: int, out: Path) -> tuple[Potential, History, float]:
+def train(name: str, data: AtomsDataModule, epochs: int, seed: int) -> tuple[Potential, History, float]:
     """Train one model; potential with averaged weights, learning curve and seconds."""
     lightning.seed_everything(seed, verbose=False)
-    data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batch_size=BATCH_SIZE)
     task = PotentialTask(
         MODELS[name](**MODEL),
         loss=EnergyForcesStressLoss(energy=40.0, forces=1.0),
@@ -80,7 +85,6 @@ def train(name: str, epochs: int, seed: int, out: Path) -> tuple[Potential, Hist
     start = time.perf_counter()
     trainer.fit(task, data)
     seconds = time.perf_counter() - start
-    save_potential(task.potential, out / f"{name.lower()}.pt")
     return task.potential.eval(), history, seconds
 
 
@@ -124,9 +128,9 @@ def parities(potentials: dict[str, Potential], dataset: Any, path: Path) -> None
     outputs = {name: predict(potential, dataset) for name, potential in potentials.items()}
     picture, axes = plots.figure(1, 2, 3.8, 3.5)
     predicted = {name: (torch.cat([o["energy"] for o in out]).numpy() - free) / sizes for name, out in outputs.items()}
-    plots.parity(axes[0, 0], energy, dict(reversed(predicted.items())), "energy per atom", "eV")
+    plots.parity(axes[0, 0], energy, dict(reversed(predicted.items())), "(E - ΣE⁰)/N", "eV")
     predicted = {name: torch.cat([o["forces"] for o in out]).numpy() for name, out in outputs.items()}
-    plots.parity(axes[0, 1], forces, dict(reversed(predicted.items())), "force", "eV/Å")
+    plots.parity(axes[0, 1], forces, dict(reversed(predicted.items())), "force component", "eV/Å")
     plots.save(picture, path)
 
 
@@ -168,31 +172,39 @@ def dynamics(potential: Potential, steps: int = 400) -> tuple[float, float]:
     return 1e3 * float(slope), 1e3 * float(np.std(totals))
 
 
-def main() -> None:
-    """Train, compare, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=Path("quickstart"))
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+def parser() -> ArgumentParser:
+    """Options of the quickstart."""
+    made = ArgumentParser(prog="equireann quickstart", description="Learn the twist of cumulenes in a few minutes.")
+    made.add_argument("--epochs", type=PositiveInt, default=60, help="passes over the training set")
+    made.add_argument("--seed", type=NonNegativeInt, default=SEED, help="random start of the weights")
+    made.add_argument("--out", type=str, default="quickstart", help="folder for pictures and potentials")
+    return made
+
+
+def run(options: Namespace) -> None:
+    """Train, compare, draw.
+
+    Args:
+        options: of :func:`parser`.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
     console = Console()
     potentials, seconds, curves = {}, {}, {}
+    data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batch_size=BATCH_SIZE)
     for name in MODELS:
         console.print(f"Training {name} ...")
-        potentials[name], history, seconds[name] = train(name, options.epochs, options.seed, options.out)
+        potentials[name], history, seconds[name] = train(name, data, options.epochs, options.seed)
+        save_potential(potentials[name], out / f"{name.lower()}.pt")
         curves[name] = (history.epochs, history.errors)
-    report(potentials, seconds, options.out, console)
+    report(potentials, seconds, out, console)
     picture, axes = plots.figure(1, 1, 4.0, 3.0)
     plots.learning_curves(axes[0, 0], curves, "validation force RMSE (meV/Å)")
-    plots.save(picture, options.out / "learning_curve.png")
+    plots.save(picture, out / "learning_curve.png")
     drift, fluctuation = dynamics(potentials["EquiREANN"])
     console.print(f"200 fs of NVE dynamics of C6H4: drift {drift:.2g} meV, fluctuation {fluctuation:.2g} meV in total")
-    console.print(f"Pictures and potentials are in {options.out}/: torsion.png, parity.png, learning_curve.png, *.pt")
-    console.print("Next: equireann fit --config configs/train.yaml --data.train YOUR.extxyz")
-
-
-if __name__ == "__main__":
-    main()
+    console.print(f"Pictures and potentials are in {out}/: torsion.png, parity.png, learning_curve.png, *.pt")
+    console.print("Next: equireann fit --config train --data.train YOUR.extxyz")
