@@ -111,8 +111,8 @@ class PotentialTask(lightning.LightningModule):
         """Refuse data with elements that the model does not know, and arithmetic that is too coarse for forces."""
         if self.trainer.precision not in ("32-true", "64-true"):
             raise ValueError(
-                f"trainer.precision {self.trainer.precision}: expected 32-true or 64-true; with fewer digits forces are wrong by "
-                "percents (see experiments/speed)"
+                f"trainer.precision {self.trainer.precision}: expected 32-true or 64-true; with fewer digits forces are wrong "
+                "by percents (see experiments/speed)"
             )
         for name, dataset in self._datasets().items():
             check_elements(dataset, self.potential.elements, name)

@@ -202,7 +202,7 @@ def test_a_task_has_one_source(tmp_path):
         PotentialTask()
     with pytest.raises(ValueError, match="brings its own model"):
         PotentialTask(model("EANN", ["H"]), init_from=str(tmp_path / "p.pt"))
-    with pytest.raises(ValueError, match="properties of its own"):
+    with pytest.raises(ValueError, match="parts of its own"):
         PotentialTask(trained(), properties=[Dipole([8])])
     assert PotentialTask(init_from=str(tmp_path / "p.pt")).potential.training
 

@@ -15,10 +15,10 @@ CONF = Path(__file__).parents[1] / "conf" / "shipped.yaml"
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: None) -> Path:
-    """Files ``train.xyz`` and ``test.xyz`` of methane and water in the current folder."""
+    """Files ``train.xyz`` and ``test.xyz`` of methane, water and carbon monoxide in the current folder."""
     monkeypatch.chdir(tmp_path)
-    write_molecules(tmp_path / "train.xyz", ["CH4", "H2O"])
-    write_molecules(tmp_path / "test.xyz", ["CH4", "H2O"], count=6, seed=9)
+    write_molecules(tmp_path / "train.xyz", ["CH4", "H2O", "CO"])
+    write_molecules(tmp_path / "test.xyz", ["CH4", "H2O", "CO"], count=6, seed=9)
     return tmp_path
 
 
