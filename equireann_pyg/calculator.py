@@ -208,10 +208,9 @@ def broken_weights(potential: object) -> str:
     whole = getattr(potential, "potential", potential)
     state = whole.state_dict() if isinstance(whole, Potential) else {}  # an exported one keeps its weights to itself
     broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
-    return (
-        f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
-        * bool(broken)
-    )
+    if not broken:
+        return ""
+    return f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
 
 
 def named(atoms: list[int], z: torch.Tensor) -> str:

@@ -43,7 +43,7 @@ class Potential(TrainingRecord):
     one derivative serves forces and stress. :math:`u^0` is u of an atom without neighbours, and the isolation a
     (:func:`~equireann_pyg.nn.isolation`) one for such an atom and next to zero in a molecule or crystal: the energy of an
     isolated atom is its reference :math:`E^0`, exactly. b is the mean binding energy where the references are of isolated
-    atoms, else zero; V the repulsion. All but :math:`\epsilon` is float64 throughout.
+    atoms, else zero; V the repulsion. All but :math:`\epsilon` and a is float64 throughout.
 
     Args:
         model: a module that fulfils :class:`AtomicEnergyModel`.
@@ -205,29 +205,30 @@ class Potential(TrainingRecord):
         """What the properties are computed from."""
         graph = self.tensors(data)
         (edge_vec,) = variables(graph._replace(field=None), differentiate=False)
-        return self._embed(graph, graph.z, edge_vec, graph.pos)[1]
+        return self._embed(graph, graph.z, edge_vec.to(self.dtype), graph.pos)[1]
 
     def _embed(self, graph: GraphTensors, z: Tensor, edge_vec: Tensor, pos: Tensor) -> tuple[Tensor, Features]:
         """Energies of all atoms ``z``, and features of those of the graph, which come first."""
         model, num_nodes = cast(Any, self.model), graph.z.numel()
-        energy, density, orbital = model.embed(z, graph.edge_index, edge_vec.to(self.dtype))
+        energy, density, orbital = model.embed(z, graph.edge_index, edge_vec)
         return energy, Features(graph, pos, model.species(graph.z), density[:num_nodes], orbital[:num_nodes])
 
     def _energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
         """Energies and properties as functions of the edge vectors and, in a field, of the positions."""
         output: dict[str, Any] = {}
         num_nodes, (kinds, kind) = graph.z.numel(), self._kinds_of(graph.z)
+        vectors = edge_vec.to(self.dtype)
         z = torch.cat([graph.z, kinds])  # one isolated atom of each element beside the graph
         if self.properties:
-            energy, features = self._embed(graph, z, edge_vec, graph.pos if pos is None else pos)
+            energy, features = self._embed(graph, z, vectors, graph.pos if pos is None else pos)
             # Where nothing differentiates the outputs, nothing is kept for it.
             with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or graph.field is not None)):
                 for part in self.properties:
                     output |= part(features)
         else:
-            energy = self.model(z, graph.edge_index, edge_vec.to(self.dtype))
+            energy = self.model(z, graph.edge_index, vectors)
         u = self.binding_energies.index_select(0, z) + self.scale * energy.double()  # -> [N + kinds]
-        alone = self.switch * isolation(graph.edge_index, edge_vec, num_nodes, self.cutoff)  # -> [N]
+        alone = self.switch * isolation(graph.edge_index, vectors, num_nodes, self.cutoff)  # -> [N]
         bound = torch.where(alone < 1, u[:num_nodes] - alone * u[num_nodes:].index_select(0, kind), 0.0)
         atomic = self.reference_energies.index_select(0, graph.z) + bound  # -> [N]
         if self.repulsion is not None:

@@ -190,3 +190,15 @@ def test_exact_numbers_stay_exact() -> None:
     assert made.binding_energies[1] == -2.3
     assert made.reference_energies[6] == REFERENCES["C"]
     assert made.switch == 1
+
+
+@pytest.mark.parametrize("kind", ["equireann", "products"])
+def test_repulsion_wins_at_short_distance(kind: str) -> None:
+    r = torch.linspace(0.05, 0.4, 15).tolist()
+    pairs = [from_ase(Atoms("CC", [[0, 0, 0], [0, 0, x]]), 3.0) for x in r]
+    with_zbl, without = (
+        torch.cat([potential(kind, repulsion=part)(graph)["energy"] for graph in pairs]) for part in (ZBL(), None)
+    )
+    assert bool((with_zbl.diff() < 0).all())
+    assert float(with_zbl[0] - with_zbl[-1]) > 1e3
+    assert float((without[0] - without[-1]).abs()) < 1e2  # the model itself knows nothing of it
