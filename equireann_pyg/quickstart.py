@@ -27,13 +27,16 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
 
-from equireann_pyg import REANN, EquiREANN, Potential, plots, save_potential
+from equireann_pyg import plots
 from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.callbacks import ExponentialMovingAverage
+from equireann_pyg.checkpoint import save_potential
 from equireann_pyg.data import AtomsDataModule, AtomsDataset, read_frames
 from equireann_pyg.datasets import cumulene
 from equireann_pyg.evaluation import evaluate, predict
 from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.models import REANN, EquiREANN
+from equireann_pyg.potential import Potential
 from equireann_pyg.training import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
