@@ -131,7 +131,7 @@ class OrbitalConv(MessagePassing):
 
 def _require_one_set(coefficient: object, orbital: object, edge_index: Tensor) -> None:
     for name, field in (("coefficient", coefficient), ("orbital", orbital)):
-        if isinstance(field, tuple | list):
+        if isinstance(field, (tuple, list)):  # no union: the compiler of torch 2.7 does not know it
             raise ValueError(
                 f"OrbitalConv: expected one tensor as {name}, got a {type(field).__name__} of {len(field)}: the layer needs "
                 "one set of nodes, so put both sets of a bipartite graph into one tensor and number the edges accordingly"
