@@ -17,6 +17,9 @@ from equireann_pyg.ops import tracing
 from equireann_pyg.properties import Features, GraphTensors, Property, per_graph
 from equireann_pyg.record import TrainingRecord
 
+TINY = 1e-14
+"""Isolation that changes no energy beyond rounding."""
+
 
 class AtomicEnergyModel(Protocol):
     """What :class:`Potential` asks of a model; any :class:`torch.nn.Module` with these members will do."""
@@ -216,8 +219,9 @@ class Potential(TrainingRecord):
     def _energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
         """Energies and properties as functions of the edge vectors and, in a field, of the positions."""
         output: dict[str, Any] = {}
-        num_nodes, (kinds, kind) = graph.z.numel(), self._kinds_of(graph.z)
         vectors = edge_vec.to(self.dtype)
+        alone = self._isolation(graph, vectors)  # -> [N]
+        kinds, kind = (graph.z[:0], graph.z) if alone is None else self._kinds_of(graph.z)
         z = torch.cat([graph.z, kinds])  # one isolated atom of each element beside the graph
         if self.properties:
             energy, features = self._embed(graph, z, vectors, graph.pos if pos is None else pos)
@@ -228,13 +232,23 @@ class Potential(TrainingRecord):
         else:
             energy = self.model(z, graph.edge_index, vectors)
         u = self.binding_energies.index_select(0, z) + self.scale * energy.double()  # -> [N + kinds]
-        alone = self.switch * isolation(graph.edge_index, vectors, num_nodes, self.cutoff)  # -> [N]
-        bound = torch.where(alone < 1, u[:num_nodes] - alone * u[num_nodes:].index_select(0, kind), 0.0)
-        atomic = self.reference_energies.index_select(0, graph.z) + bound  # -> [N]
+        if alone is not None:
+            u, free = u.tensor_split([graph.z.numel()])
+            u = torch.where(alone < 1, u - alone * free.index_select(0, kind), 0.0)
+        atomic = self.reference_energies.index_select(0, graph.z) + u  # -> [N]
         if self.repulsion is not None:
             atomic = atomic + self.repulsion(graph.z, graph.edge_index, edge_vec, self.cutoff)
         atomic = atomic + output.pop("field_energy", 0.0)
         return {"energy": per_graph(atomic, graph.batch, graph.cell.size(0)), "atomic_energy": atomic, **output}
+
+    def _isolation(self, graph: GraphTensors, vectors: Tensor) -> Tensor | None:
+        """Isolation of each atom, ``[N]``; None where it cannot be told from zero, in most molecules and crystals."""
+        arguments = graph.edge_index, vectors, graph.z.numel(), self.cutoff
+        if not tracing():
+            with torch.no_grad():
+                if bool((self.switch * isolation(*arguments) < TINY).all()):
+                    return None
+        return self.switch * isolation(*arguments)
 
     def _kinds_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Elements that occur (a graph that is traced: all), and the place of each atom's element among them, ``[N]``."""

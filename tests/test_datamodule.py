@@ -207,7 +207,7 @@ def test_a_frame_that_is_too_large_is_named_at_once(train, val):
 def test_largest_batch(train, val, caplog):
     def largest(**bounds: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
         module = AtomsDataModule(3.5, train, val, **bounds)
-        with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
+        with caplog.at_level(logging.INFO, logger="equireann_pyg"):
             module.setup("fit")
         atoms, edges = limit = module.largest_batch("train")
         assert caplog.messages[-1] == f"a training batch has at most {atoms} atoms and {edges} edges"

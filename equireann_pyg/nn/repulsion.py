@@ -69,12 +69,12 @@ class ZBL(torch.nn.Module):
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, cutoff: float = math.inf) -> Tensor:
         """Atomic energies; no pair reaches farther than ``cutoff`` in Angstrom, that of the graph."""
-        j, i = edge_index
         radius = self.radii[z].to(edge_vec.dtype) / 100  # -> [N]
+        if not tracing() and z.numel():  # only pairs in reach cost anything
+            near = (edge_vec.detach().norm(dim=-1) < 2 * radius.max()).nonzero().squeeze(1)
+            edge_index, edge_vec = edge_index.index_select(1, near), edge_vec.index_select(0, near)
+        j, i = edge_index
         reach = (radius[j] + radius[i]).clamp(max=cutoff)  # -> [E]
-        if not tracing():
-            near = (edge_vec.detach().square().sum(1) < reach.square()).nonzero().squeeze(1)
-            j, i, edge_vec, reach = j[near], i[near], edge_vec[near], reach[near]
         charge, power = z.to(edge_vec.dtype), z.to(edge_vec.dtype).pow(0.23)
         r = edge_vec.norm(dim=-1)
         x = r * (power[j] + power[i]) / SCREENING_LENGTH
