@@ -13,7 +13,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     """
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no error of its own for a missing device
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch has no error of its own for it
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"device {device}: not usable ({reason}); use cpu, or install the torch for it") from error
     return torch.device(device)

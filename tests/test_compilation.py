@@ -166,7 +166,7 @@ def test_compiled_run_equals_the_eager_run(workplace: Path) -> None:
         assert main([*words, "--model.compile", name, "--trainer.callbacks.dirpath", name]) == 0
         weights[name] = torch.load(f"{name}/last.ckpt", weights_only=True)["potential"]["state_dict"]
     for key, value in weights["false"].items():
-        assert_close(weights["true"][key], value, 1e-7, key, smallest=-1.0)
+        assert_close(weights["true"][key].double(), value.double(), 1e-7, key, smallest=-1.0)
 
 
 def test_export(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

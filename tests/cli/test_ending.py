@@ -36,7 +36,7 @@ def test_help_and_version(capsys):
     [
         ([], "subcommand"),
         (["train"], "train"),
-        (["fit", "--config", "absent"], "absent: no such file; the shipped configurations are"),
+        (["fit", "--config", "absent"], "absent: no such file, and no configuration of the package: compile"),
         (["fit"], "there is no model"),
         ([*FIT, "--model.model.init_args.cutof", "3"], "Option 'cutof' is not accepted"),
         ([*FIT, "--data.batch_size", "many"], "data.batch_size"),
@@ -107,7 +107,13 @@ def jump_to_1e30(epoch: int) -> float:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_is_saved(workplace, number, status, fit):
     command = [sys.executable, "-m", "equireann_pyg", *FIT, "--run", "runs/a", "--trainer.max_epochs", "100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background ignore it
+    ) as process:
         for _ in range(1200):
             if Path("runs/a/last.ckpt").is_file() or process.poll() is not None:
                 break

@@ -9,6 +9,7 @@ import torch
 from ase.io import write
 
 from equireann_pyg import Potential, from_ase, load_potential, save_potential
+from equireann_pyg.metrics import with_unit
 from equireann_pyg.nn import SphericalHarmonics
 from equireann_pyg.testing import (
     assert_close,
@@ -65,7 +66,7 @@ def test_schnet_trains_and_is_saved(tmp_path: Path) -> None:
         torch.manual_seed(0)
         task = train(SchNetEnergies(ELEMENTS, CUTOFF, 16, 2, 8), file, epochs, enable_progress_bar=False)
         metrics = task.trainer.callback_metrics
-        errors.append([float(metrics[f"train/{name}_rmse"]) for name in ("energy_per_atom", "forces")])
+        errors.append([float(metrics["train/" + with_unit(f"{name}_rmse")]) for name in ("energy_per_atom", "forces")])
     assert errors[1][0] < 0.6 * errors[0][0]
     assert errors[1][1] < 0.95 * errors[0][1]
     data = from_ase(rattled_crystal(20), CUTOFF)
