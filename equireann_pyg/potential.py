@@ -221,7 +221,7 @@ class Potential(TrainingRecord):
         output: dict[str, Any] = {}
         vectors = edge_vec.to(self.dtype)
         alone = self._isolation(graph, vectors)  # -> [N]
-        kinds, kind = (graph.z[:0], graph.z) if alone is None else self._kinds_of(graph.z)
+        kinds = graph.z[:0] if alone is None else self._kinds_of(graph.z)
         z = torch.cat([graph.z, kinds])  # one isolated atom of each element beside the graph
         if self.properties:
             energy, features = self._embed(graph, z, vectors, graph.pos if pos is None else pos)
@@ -234,7 +234,8 @@ class Potential(TrainingRecord):
         u = self.binding_energies.index_select(0, z) + self.scale * energy.double()  # -> [N + kinds]
         if alone is not None:
             u, free = u.tensor_split([graph.z.numel()])
-            u = torch.where(alone < 1, u - alone * free.index_select(0, kind), 0.0)
+            free = (graph.z.unsqueeze(1) == kinds).to(free) @ free  # of the own element, -> [N]
+            u = torch.where(alone < 1, u - alone * free, 0.0)
         atomic = self.reference_energies.index_select(0, graph.z) + u  # -> [N]
         if self.repulsion is not None:
             atomic = atomic + self.repulsion(graph.z, graph.edge_index, edge_vec, self.cutoff)
@@ -250,12 +251,9 @@ class Potential(TrainingRecord):
                     return None
         return self.switch * isolation(*arguments)
 
-    def _kinds_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Elements that occur (a graph that is traced: all), and the place of each atom's element among them, ``[N]``."""
-        if not tracing():
-            return torch.unique(z, return_inverse=True)
-        kinds = cast(Tensor, self._kinds)
-        return kinds, (z.unsqueeze(1) == kinds).long().argmax(1)
+    def _kinds_of(self, z: Tensor) -> Tensor:
+        """Elements that occur; in a graph that is traced all, since its sizes must not depend on values."""
+        return cast(Tensor, self._kinds) if tracing() else torch.unique(z)
 
     def hessian_vector_product(self, data: Data, vector: Tensor) -> Tensor:
         r"""Second derivatives of the energy along v, :math:`\sum_j v_j\, \partial^2 E / \partial x_j\partial x_i`.
