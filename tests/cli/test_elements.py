@@ -40,6 +40,7 @@ def test_an_element_without_atoms_is_refused(workplace, fit, refused, capsys):
     assert abs(atoms.get_potential_energy()) < float("inf")
 
 
+@pytest.mark.slow
 def test_an_exported_potential_refuses_them_too(workplace, fit):
     assert fit("--run", "runs/a", "--model.model.init_args.elements", "[H, C, O, N]") == 0
     assert main(["export", BEST]) == 0
