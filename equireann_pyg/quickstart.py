@@ -19,7 +19,6 @@ from ase import units
 from ase.md.verlet import VelocityVerlet
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +33,7 @@ from equireann_pyg.loss import EnergyForcesStressLoss
 from equireann_pyg.metrics import with_unit
 from equireann_pyg.models import REANN, EquiREANN
 from equireann_pyg.potential import Potential
+from equireann_pyg.progress import OneLineProgress
 from equireann_pyg.training import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
@@ -77,7 +77,7 @@ def train(name: str, data: AtomsDataModule, epochs: int, seed: int) -> tuple[Pot
         max_epochs=epochs,
         accelerator="cpu",
         gradient_clip_val=10.0,
-        callbacks=[ExponentialMovingAverage(0.99), history, RichProgressBar(leave=False)],
+        callbacks=[ExponentialMovingAverage(0.99), history, OneLineProgress()],
         check_val_every_n_epoch=max(1, epochs // 30),
         logger=False,
         enable_checkpointing=False,

@@ -29,8 +29,8 @@ LAYERS = [  # a module imports only from layers above its own
     {"export", "finetuning"},
     {"calculator", "data"},
     {"predictions"},
-    {"training", "callbacks", "evaluation", "datasets"},
-    {"progress", "quickstart", "report"},
+    {"training", "callbacks", "evaluation", "datasets", "progress"},
+    {"quickstart", "report"},
     {"cli"},
     {"__main__"},
 ]
