@@ -13,7 +13,7 @@ from equireann_pyg.derivatives import position_gradient
 from equireann_pyg.graph import edge_vectors
 from equireann_pyg.potential import Potential
 from equireann_pyg.properties import GraphTensors
-from equireann_pyg.references import References, connected, find_references, fit_binding, force_scale
+from equireann_pyg.references import References, connected, doubtful_binding, find_references, fit_binding, force_scale
 
 LOGGER = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ def prepare_potential(
     for line in found.warnings:
         LOGGER.warning(line)
     binding = fit_binding(frames, found.energies, potential.cutoff) if found.isolated else {}
+    if found.isolated and (note := doubtful_binding(frames, found.energies)):
+        LOGGER.warning(note)
     bound = {number: energy + binding.get(number, 0.0) for number, energy in found.energies.items()}
     potential.set_references(found.energies, force_scale(frames, bound), binding)
     potential.record_training(dataset)

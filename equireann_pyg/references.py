@@ -19,6 +19,9 @@ GIVEN, ISOLATED, FITTED, UNDETERMINED = "given", "isolated atom", "fitted", "not
 RTOL = 1e-8
 """Singular values of the compositions below this part of the largest say nothing."""
 
+STRONGEST = -15.0
+"""Mean energy in eV below which no atom is bound: in tungsten it is -9."""
+
 SAME = 1e-3
 """Energies of isolated atoms that differ by more than this, in eV, are not those of the same state."""
 
@@ -204,6 +207,24 @@ def fit_binding(dataset: Iterable[Data], references: Mapping[int, float], cutoff
     energies = torch.cat([data.energy.double() - sum(references[z] for z in data.z.tolist()) for data in frames])
     solution = least_squares(torch.stack(weights).double(), energies, rtol=1e-3)  # isolation varies a little everywhere
     return dict(zip(elements.tolist(), solution.tolist(), strict=True))
+
+
+def doubtful_binding(dataset: Iterable[Data], references: Mapping[int, float]) -> str | None:
+    """Warning of isolated atoms that cannot be of the same level of theory as a training set; None where all is well.
+
+    Args:
+        dataset: graphs with energies.
+        references: eV per atom of each atomic number.
+    """
+    frames = [data for data in connected(dataset) if bool(torch.isfinite(data.energy).all())]
+    bound = sum(float(data.energy) - sum(references[z] for z in data.z.tolist()) for data in frames)
+    mean = bound / max(1, sum(data.z.numel() for data in frames))
+    if STRONGEST < mean < -STRONGEST / 5:
+        return None
+    return (
+        f"the atoms of the training set have {mean:.4g} eV each relative to isolated atoms (expected between {STRONGEST:g} and "
+        f"{-STRONGEST / 5:g}): are the reference energies of the same level of theory, and in eV?"
+    )
 
 
 def _counts(frames: Sequence[Tensor], elements: Tensor) -> Tensor:

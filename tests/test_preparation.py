@@ -93,7 +93,9 @@ def test_given_references_go_before_all_else(caplog: pytest.LogCaptureFixture) -
         assert list(found.energies.values()) == [-10.0, -1000.0, -2000.0]
         assert set(found.origins.values()) == {"given"}
     assert made.binding_energies[[1, 6]].tolist() == pytest.approx([-6.1, -36.5], rel=1e-2)
-    assert not caplog.records
+    assert {record.getMessage()[:53] for record in caplog.records} == {  # -36.5 eV is more than anything has
+        "the atoms of the training set have -16.58 eV each rel"
+    }
     found = find_references([*bound(), free("C")], [1, 6, 8], {"H": -10.0, "O": -2000.0, "F": 0.0})
     assert list(found.origins.values()) == ["given", "isolated atom", "given"]
     with pytest.raises(ValueError, match="references lack C, O: give the energy of an isolated atom of every element"):
@@ -178,3 +180,14 @@ def test_labels_are_fitted_without_the_repulsion() -> None:
     assert references == pytest.approx(fit_reference_energies(left), rel=1e-12)
     assert references != pytest.approx(prepare_potential(bare, frames).energies, rel=1e-4)
     assert float(model.scale) > 10 * float(bare.scale)
+
+
+@pytest.mark.parametrize(("shift", "doubted"), [(0.0, False), (-30.0, True), (30.0, True)])
+def test_isolated_atoms_of_another_level_of_theory_are_doubted(
+    shift: float, doubted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    isolated = [data.clone() for data in ISOLATED]
+    for data in isolated:
+        data.energy = data.energy - shift
+    prepare_potential(potential(), bound() + isolated)
+    assert ("relative to isolated atoms (expected" in caplog.text) == doubted
