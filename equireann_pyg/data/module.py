@@ -119,8 +119,9 @@ class AtomsDataModule(lightning.LightningDataModule):
 
     def _load(self, stage: str) -> None:
         if stage in ("test", "predict"):
-            if stage not in self.datasets:
-                self.datasets[stage] = self._read(stage, labelled=stage == "test")
+            name = "test" if stage == "test" else "predict"  # Lightning's stage is no plain word
+            if name not in self.datasets:
+                self.datasets[name] = self._read(name, labelled=name == "test")
             return
         if self.files["val"]:
             if stage == "fit" and "train" not in self.datasets:

@@ -81,3 +81,10 @@ def test_new_elements_need_no_resuming(workplace, fit, refused):
     other = write_molecules(Path("other.xyz"), ["CH4", "NH3"], seed=3)
     message = refused("fit", "--config", str(CONF), "--data.train", other, "--ckpt_path", "runs/a/last.ckpt")
     assert "unknown element N" in message
+
+
+def test_a_structure_with_another_element_is_named(workplace, fit, refused):
+    assert fit("--run", "runs/a") == 0
+    write_molecules(Path("ammonia.xyz"), ["CH4", "NH3"], count=4)
+    message = refused("predict", "--ckpt_path", BEST, "--data.predict", "ammonia.xyz")
+    assert "predict set, frame 1: unknown element N; the model was made for H, C, O" in message
