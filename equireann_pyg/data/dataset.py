@@ -237,5 +237,6 @@ def check_elements(dataset: Sequence[Data], known: Sequence[int], name: str) -> 
         if unknown:
             raise ValueError(
                 f"{name} set, frame {index}: unknown element {describe(unknown)}; the model was made for "
-                f"{describe(known)}: leave the frame out, add it to model.elements, or go on from the potential with model.init_from"
+                f"{describe(known)}: leave the frame out, add it to model.elements, or go on from the potential with "
+                "model.init_from"
             )
