@@ -33,6 +33,8 @@ def quiet() -> Iterator[None]:
     levels = [logger.level for logger in [*loggers, ours]]
     with warnings.catch_warnings():
         warnings.filterwarnings("default", category=UserWarning)
+        for kind in (DeprecationWarning, PendingDeprecationWarning):  # of libraries about each other
+            warnings.filterwarnings("ignore", category=kind, module=r"(?!equireann_pyg)")
         for message in IDLE:
             warnings.filterwarnings("ignore", message)
         warnings.showwarning = _show

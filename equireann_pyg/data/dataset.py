@@ -21,7 +21,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 from torch_geometric.data.separate import separate
 
-from equireann_pyg.cache import user_cache
+from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
 from equireann_pyg.checkpoint import load_plain
 from equireann_pyg.data.reading import Reading, forget, keep, split_selection, take
 from equireann_pyg.data.report import LabelReport, check_names, make_report
@@ -215,15 +215,16 @@ def _write_cache(graphs: list[Data], report: LabelReport, path: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file of the cache whole or not at all."""
+    """Write a file of the cache whole or not at all; a full or read-only disk costs the cache, not the run."""
     unfinished = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError):  # a full or read-only disk (RuntimeError from torch) costs the cache, not the run
+        with writing_cache(path.parent, "XDG_CACHE_HOME"):
+            write(unfinished)
+            unfinished.replace(path)
+    except UnwritableCacheError as error:
         if unfinished.exists():
             unfinished.unlink()
+        warnings.warn(f"graphs are built anew in every run: {error}", stacklevel=2)
 
 
 def check_elements(dataset: Sequence[Data], known: Sequence[int], name: str) -> None:
