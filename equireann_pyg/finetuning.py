@@ -130,6 +130,8 @@ def adapt_potential(
     fresh = sorted(present - {number for number in present if int(potential.training_atoms[number])})
     if fresh:
         _calibrate(potential, sample, fresh)
+    if refit != "nothing":
+        potential.switch.fill_(1.0)  # off in earlier files: new references are those of isolated atoms
     if refit == "references_and_scale":
         _refit_scale(potential, sample)
     given = {atomic_number(element): float(value) for element, value in (references or {}).items()}

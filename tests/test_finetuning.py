@@ -217,3 +217,13 @@ def test_an_unprepared_potential_is_mentioned():
     )  # fmt: skip
     with pytest.warns(UserWarning, match="call prepare_potential"):
         trainer.fit(PotentialTask(model("EquiREANN", ["H", "C"])), DataLoader(frames), DataLoader(frames))
+
+
+@pytest.mark.parametrize("refit", ["nothing", "references"])
+def test_refitted_references_of_an_earlier_file_are_those_of_isolated_atoms(refit):
+    potential = trained()
+    potential.switch.zero_()  # as in files of format 1
+    adapt_potential(potential, graphs("CH4", "C2H6"), refit)
+    alone = from_ase(molecules(["CH4"], 1)[0][:1], CUTOFF)
+    exact = float(potential.eval()(alone)["energy"]) == float(potential.reference_energies[6])
+    assert exact == (refit == "references")
