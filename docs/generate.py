@@ -1,0 +1,183 @@
+"""Pages made from the package itself: one of the API for each room, and the options of the command line."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sphinx.pycode import ModuleAnalyzer
+
+import equireann_pyg
+from equireann_pyg.cli.command import PotentialCLI
+
+PACKAGE = "equireann_pyg"
+TRAINER = "trainer"
+OF_FIT = ("model", "data")
+"""Groups of options that validate, test and predict share with fit."""
+
+
+def rooms() -> list[str]:
+    """Sub-packages, by full name."""
+    return [f"{PACKAGE}.{part.name}" for part in pkgutil.iter_modules(equireann_pyg.__path__) if part.ispkg]
+
+
+def modules(room: str) -> Iterator[ModuleType]:
+    """The room itself and what is in it; of the package only its own modules."""
+    package = importlib.import_module(room)
+    yield package
+    for part in pkgutil.iter_modules(package.__path__):
+        if not part.ispkg and not part.name.startswith("_"):
+            yield importlib.import_module(f"{room}.{part.name}")
+
+
+def objects(module: ModuleType) -> list[str]:
+    """Public classes and functions that a module defines, in its order."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+        and (inspect.isclass(value) or inspect.isfunction(value))
+    ]
+
+
+def constants(module: ModuleType) -> list[str]:
+    """Public values with a docstring, in the order of the module."""
+    documented = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
+    return [name for scope, name in documented if not scope and not name.startswith("_") and hasattr(module, name)]
+
+
+def public_name(module: str, name: str) -> str:
+    """Shortest public path of what a module defines: that of the package, of the room, or of the module."""
+    for home in (PACKAGE, ".".join(module.split(".")[:2])):
+        if name in getattr(importlib.import_module(home), "__all__", ()):
+            return f"{home}.{name}"
+    return f"{module}.{name}"
+
+
+def found(path: str) -> Any:
+    """What a dotted path names, or None."""
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            value: Any = importlib.import_module(".".join(parts[:count]))
+        except ImportError:
+            continue
+        for part in parts[count:]:
+            value = getattr(value, part, None)
+        return value
+    return None
+
+
+def documented_name(target: str, module: str | None, cls: str | None) -> str | None:
+    """Name under which the object that ``target`` means, seen from a module and a class, is documented."""
+    for prefix in ("", f"{module}.", f"{module}.{cls}."):
+        owner, _, member = f"{prefix}{target}".rpartition(".")
+        for path, rest in ((f"{prefix}{target}", ""), (owner, f".{member}")):
+            value = found(path) if path.startswith(PACKAGE) else None
+            if inspect.isclass(value) or (inspect.isfunction(value) and not rest):
+                if value.__module__.startswith(PACKAGE) and "." not in value.__qualname__:
+                    return public_name(value.__module__, value.__qualname__) + rest
+    return None
+
+
+def heading(text: str, line: str) -> list[str]:
+    """Title of a page or section."""
+    return [text, line * len(text), ""]
+
+
+def section(module: ModuleType) -> list[str]:
+    """Docstring of a module and everything public in it."""
+    name = module.__name__
+    lines = [f".. automodule:: {name}", "   :no-members:", ""]
+    for constant in constants(module):
+        lines += [f".. autodata:: {name}.{constant}", "   :no-value:", ""]
+    for item in objects(module):
+        kind = "class" if inspect.isclass(getattr(module, item)) else "function"
+        lines += [f".. auto{kind}:: {public_name(name, item)}"]
+        lines += ["   :members:", "   :show-inheritance:", ""] if kind == "class" else [""]
+    return lines
+
+
+def api_page(room: str) -> str:
+    """One page: a section for each module of a room."""
+    lines = heading(room, "=")
+    for module in modules(room):
+        if module.__name__ != room:
+            if not (objects(module) or constants(module)):
+                continue
+            lines += heading(module.__name__.removeprefix(f"{PACKAGE}."), "-")
+        lines += section(module)
+    return "\n".join(lines)
+
+
+class _Parsed(Exception):
+    """The parsers are there."""
+
+
+class _Parsers(PotentialCLI):
+    """The command line as far as its parsers."""
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        raise _Parsed
+
+
+def parsers() -> dict[str, Any]:
+    """Parser of each subcommand."""
+    command = _Parsers.__new__(_Parsers)
+    try:
+        command.__init__(["fit"], ExitStack())  # type: ignore[misc]
+    except _Parsed:
+        pass
+    return dict(command.parser._subcommands_action._name_parser_map)
+
+
+def option(action: Any) -> list[str]:
+    """One option: its name, help and default."""
+    names = [name for name in action.option_strings if not name.endswith("+")] or [action.dest]
+    values = str(getattr(action, "metavar", None) or names[-1].lstrip("-").rpartition(".")[2].upper())
+    text = " ".join(str(action.help or "").split())
+    default = action.default
+    shown = "" if default is None or str(default).startswith("==") or default is False else f" Default: ``{default}``."
+    shape = "" if not action.option_strings or action.nargs == 0 else f" {values}"
+    return [f".. option:: {', '.join(f'{name}{shape}' for name in names)}", "", f"   {text}{shown}", ""]
+
+
+def is_shown(action: Any, subcommand: str) -> bool:
+    """Whether an option is listed: those of Lightning's trainer are not, nor those of ``fit`` a second time."""
+    kind, group = type(action).__name__, action.dest.partition(".")[0]
+    hidden = kind in ("_HelpAction", "_ActionHelpClassPath", "ActionLink", "_ActionConfigLoad", "_ActionPrintConfig")
+    again = subcommand in ("validate", "test", "predict") and group in OF_FIT
+    return not hidden and not again and group not in (TRAINER, "weights_only", "verbose")
+
+
+def commands_page() -> str:
+    """Every subcommand with its options."""
+    lines: list[str] = []
+    for name, parser in parsers().items():
+        lines += heading(f"equireann {name}", "-")
+        lines += [str(parser.description), "", f".. program:: equireann {name}", ""]
+        seen = set()
+        for action in (action for group in parser._action_groups for action in group._group_actions):
+            if action.dest not in seen and is_shown(action, name):
+                seen.add(action.dest)
+                lines += option(action)
+        if name in ("validate", "test", "predict"):
+            lines += ["Options ``--data.*`` and ``--trainer.*`` are those of ``equireann fit``.", ""]
+    return "\n".join(lines)
+
+
+def write_all(folder: Path) -> None:
+    """Write all pages anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "api").mkdir(parents=True)
+    for room in [PACKAGE, *rooms()]:
+        (folder / "api" / f"{room}.rst").write_text(api_page(room) + "\n")
+    (folder / "commands.rst").write_text(commands_page() + "\n")
