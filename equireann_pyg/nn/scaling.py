@@ -74,7 +74,7 @@ class SoftStandardize(ElementStandardize):
     """
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Standardise and bend."""
+        """Standardise; beyond ten standard deviations features grow logarithmically."""
         if kernels_for(x, self.mean):
             return bent(x, species, self.mean, self.scale, LIMIT)
         return LIMIT * torch.asinh(super().forward(x, species) / LIMIT)
