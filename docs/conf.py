@@ -27,7 +27,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated/*.rst"]  # the latter are included in pages
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
@@ -47,7 +47,10 @@ napoleon_custom_sections = ["Shapes"]
 python_use_unqualified_type_names = True
 
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!equireann_pyg\b).*")]  # names of other packages: there is no index of theirs here
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!equireann_pyg\b).*"),  # names of other packages: there is no index of theirs here
+    (r"py:.*", r"equireann_pyg(\.\w+)*\._\w+"),  # private base classes
+]
 
 
 def resolve(app: Any, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,9 +17,11 @@ from typing import Any
 from sphinx.pycode import ModuleAnalyzer
 
 import equireann_pyg
+from equireann_pyg import configurations
 from equireann_pyg.cli.command import PotentialCLI
 
 PACKAGE = "equireann_pyg"
+HERE = Path(__file__).parent
 TRAINER = "trainer"
 OF_FIT = ("model", "data")
 """Groups of options that validate, test and predict share with fit."""
@@ -57,7 +61,8 @@ def constants(module: ModuleType) -> list[str]:
 def public_name(module: str, name: str) -> str:
     """Shortest public path of what a module defines: that of the package, of the room, or of the module."""
     for home in (PACKAGE, ".".join(module.split(".")[:2])):
-        if name in getattr(importlib.import_module(home), "__all__", ()):
+        room = importlib.import_module(home)
+        if name in getattr(room, "__all__", ()) and f"{home}.{name}" not in sys.modules:
             return f"{home}.{name}"
     return f"{module}.{name}"
 
@@ -82,9 +87,9 @@ def documented_name(target: str, module: str | None, cls: str | None) -> str | N
         owner, _, member = f"{prefix}{target}".rpartition(".")
         for path, rest in ((f"{prefix}{target}", ""), (owner, f".{member}")):
             value = found(path) if path.startswith(PACKAGE) else None
-            if inspect.isclass(value) or (inspect.isfunction(value) and not rest):
-                if value.__module__.startswith(PACKAGE) and "." not in value.__qualname__:
-                    return public_name(value.__module__, value.__qualname__) + rest
+            named = inspect.isclass(value) or (inspect.isfunction(value) and not rest)
+            if named and value.__module__.startswith(PACKAGE) and "." not in value.__qualname__:
+                return public_name(value.__module__, value.__qualname__) + rest
     return None
 
 
@@ -132,10 +137,8 @@ class _Parsers(PotentialCLI):
 def parsers() -> dict[str, Any]:
     """Parser of each subcommand."""
     command = _Parsers.__new__(_Parsers)
-    try:
+    with suppress(_Parsed):
         command.__init__(["fit"], ExitStack())  # type: ignore[misc]
-    except _Parsed:
-        pass
     return dict(command.parser._subcommands_action._name_parser_map)
 
 
@@ -143,7 +146,7 @@ def option(action: Any) -> list[str]:
     """One option: its name, help and default."""
     names = [name for name in action.option_strings if not name.endswith("+")] or [action.dest]
     values = str(getattr(action, "metavar", None) or names[-1].lstrip("-").rpartition(".")[2].upper())
-    text = " ".join(str(action.help or "").split())
+    text = " ".join(str(action.help or "").split()).replace("*", r"\*")
     default = action.default
     shown = "" if default is None or str(default).startswith("==") or default is False else f" Default: ``{default}``."
     shape = "" if not action.option_strings or action.nargs == 0 else f" {values}"
@@ -174,10 +177,30 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
+def configurations_page() -> str:
+    """Every shipped configuration."""
+    lines: list[str] = []
+    for name in configurations.names():
+        path = (configurations.FOLDER / f"{name}.yaml").resolve()
+        lines += [*heading(name, "-"), f".. literalinclude:: {os.path.relpath(path, HERE)}", "   :language: yaml", ""]
+    return "\n".join(lines)
+
+
+def names_page() -> str:
+    """What can be imported from the package itself, with the first line of each docstring."""
+    lines = [".. list-table::", "   :widths: 25 75", ""]
+    for name in equireann_pyg.__all__:
+        value = getattr(equireann_pyg, name)
+        role = "mod" if inspect.ismodule(value) else "class" if inspect.isclass(value) else "func"
+        lines += [f"   * - :{role}:`~{PACKAGE}.{name}`", f"     - {(value.__doc__ or '').strip().splitlines()[0]}"]
+    return "\n".join(lines)
+
+
 def write_all(folder: Path) -> None:
     """Write all pages anew."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "api").mkdir(parents=True)
     for room in [PACKAGE, *rooms()]:
         (folder / "api" / f"{room}.rst").write_text(api_page(room) + "\n")
-    (folder / "commands.rst").write_text(commands_page() + "\n")
+    for name, page in {"commands": commands_page, "configurations": configurations_page, "names": names_page}.items():
+        (folder / f"{name}.rst").write_text(page() + "\n")

@@ -69,7 +69,7 @@ def residuals(output: Mapping[str, Tensor], data: Data) -> dict[str, Tensor]:
     """Prediction minus label, NaN where there is no label.
 
     Returns:
-        what is predicted of :data:`equireann_pyg.graph.LABELS`, in their shapes and units, but ``energy`` per atom.
+        what is predicted of :data:`equireann_pyg.labels.LABELS`, in their shapes and units, but ``energy`` per atom.
     """
     errors = {name: output[name] - label_of(data, name) for name in LABELS if name in output}
     return {**errors, "energy": errors["energy"] / atoms_per_graph(data)}

@@ -20,10 +20,10 @@ left = AtomsDataset("left.extxyz", potential.cutoff).graphs
 before = evaluate(potential, left)["all"]
 
 # A trained potential keeps its references, its scale and its statistics; no preparation is done twice.
-task = PotentialTask(init_from="potential.pt", optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3))
+task = PotentialTask(init_from="potential.pt", optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3))
 data = AtomsDataModule(potential.cutoff, train="new.extxyz", batch_size=4, val_fraction=0.2)
 trainer = lightning.Trainer(
-    max_epochs=10,
+    max_epochs=20,
     accelerator="cpu",
     gradient_clip_val=10.0,
     inference_mode=False,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg import OrbitalNetwork, Potential, nn
-from equireann_pyg.testing import assert_equivariant, sample_graphs
+from equireann_pyg.testing import assert_equivariant, randomize, sample_graphs
 
 
 class Spectrum(nn.Descriptor):
@@ -36,6 +36,7 @@ for rule in (nn.Invariant(), nn.Equivariant(), nn.Coupled()):
     torch.manual_seed(0)
     network = OrbitalNetwork(["H", "C"], 4.0, Spectrum(), rule, num_iterations=2)
     potential = Potential(network).double()
+    randomize(potential)  # a fresh potential gives zero
     for graph in sample_graphs(potential.elements, potential.cutoff)[:3]:
         assert_equivariant(potential, graph)  # rotated structures: the same energy, rotated forces
     count = sum(parameter.numel() for parameter in network.parameters())

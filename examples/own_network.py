@@ -32,7 +32,9 @@ class CrystalGraphNet(torch.nn.Module):
         x = torch.ones(data.num_nodes, WIDTH)
         if self.orbitals:
             ones = torch.ones(data.num_nodes, RADIAL)
-            psi = self.orbital_conv(ones, None, data.edge_index, radial, self.angular(vec, r), envelope)  # -> [N, lm, n]
+            psi = self.orbital_conv(
+                ones, None, data.edge_index, radial, self.angular(vec, r), envelope
+            )  # -> [N, lm, n]
             x = torch.log1p(self.density(psi))  # -> [N, k], invariant
         x = self.conv(x, data.edge_index, radial)
         return self.out(global_add_pool(x, data.batch)).squeeze(-1)

@@ -2,15 +2,15 @@ r"""Angular parts :math:`Y(\mathbf r)` of the atomic orbitals: real spherical ha
 
 Components are grouped by degree, l = 0..L, and within one degree ordered as follows.
 
-===  =====================================  ===========================================================
- l   :class:`SphericalHarmonics`            :class:`CartesianMoments`
-===  =====================================  ===========================================================
- 0   1                                      1
- 1   y, z, x  (m = -1, 0, 1)                x, y, z
- 2   xy, yz, 3z²-r², xz, x²-y²  (m = -2..2)  xx, √2 xy, √2 xz, yy, √2 yz, zz
- l   m = -l..l: sin-like for m < 0,         powers of x descending, then of y; times the root of the
-     cos-like for m > 0                     number of orders of the factors
-===  =====================================  ===========================================================
+===  ========================================  ===========================================================
+ l   :class:`SphericalHarmonics`               :class:`CartesianMoments`
+===  ========================================  ===========================================================
+ 0   1                                         1
+ 1   y, z, x  (m = -1, 0, 1)                   x, y, z
+ 2   xy, yz, 3z²-r², xz, x²-y²  (m = -2..2)    xx, √2 xy, √2 xz, yy, √2 yz, zz
+ l   m = -l..l: sin-like for m < 0,            powers of x descending, then of y; times the root of the
+     cos-like for m > 0                        number of orders of the factors
+===  ========================================  ===========================================================
 
 Harmonics are real, about the axis z, without Condon-Shortley phase: near the axis +z those of m >= 0 are positive at azimuth 0,
 and those of m < 0 at small positive azimuths. Harmonics of e3nn are the same functions about the axis y, :math:`Y_l(z, x, y)`,

@@ -85,7 +85,7 @@ class Property(Plan, ExactBuffers):
         hidden_channels: hidden widths of the networks.
 
     Attributes:
-        names: outputs, and the labels they are trained on (see :data:`equireann_pyg.graph.LABELS`).
+        names: outputs, and the labels they are trained on (see :data:`equireann_pyg.labels.LABELS`).
         exact: buffers that stay float64.
         needs_labels: whether a training set without any label is an error.
         uses_field: whether the property reads the field of the graph.
