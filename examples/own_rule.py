@@ -38,6 +38,5 @@ potential = Potential(OrbitalNetwork(["H", "C"], 4.0, nn.Density(16), UpToDegree
 randomize(potential)  # a fresh potential gives zero
 for graph in sample_graphs(potential.elements, potential.cutoff)[:3]:
     assert_equivariant(potential, graph)
-print(
-    f"{type(potential.model.rules[0]).__name__} passes on {potential.model.rules[0].kept} of {sum(potential.model.layout.components)} components"
-)
+rule, layout = potential.model.rules[0], potential.model.layout
+print(f"{type(rule).__name__} passes on {rule.kept} of {sum(layout.components)} components; equivariant")
