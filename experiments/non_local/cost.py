@@ -19,7 +19,7 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg import Potential
 from equireann_pyg.cache import user_cache
-from equireann_pyg.preparation import prepare_potential
+from equireann_pyg.training.preparation import prepare_potential
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case
 from experiments.benchmarks.models import Recipe

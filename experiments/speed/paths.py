@@ -37,12 +37,12 @@ def kernels(potential: Potential) -> Evaluate:
 
 def compiled(potential: Potential) -> Evaluate:
     """One graph through torch's compiler."""
-    return import_module("equireann_pyg.compilation").compile_potential(potential)
+    return import_module("equireann_pyg.inference.compiled").compile_potential(potential)
 
 
 def blocks(potential: Potential) -> Evaluate:
     """Blocks of centres, for large systems."""
-    return import_module("equireann_pyg.blocks").BlockPotential(potential, block_size=BLOCK_SIZE)
+    return import_module("equireann_pyg.inference.blocks").BlockPotential(potential, block_size=BLOCK_SIZE)
 
 
 PATHS: dict[str, Callable[[Potential], Evaluate]] = {
@@ -51,7 +51,7 @@ PATHS: dict[str, Callable[[Potential], Evaluate]] = {
     "compiled": compiled,
     "blocks": blocks,
 }
-NEEDS = {"compiled": "equireann_pyg.compilation", "blocks": "equireann_pyg.blocks"}
+NEEDS = {"compiled": "equireann_pyg.inference.compiled", "blocks": "equireann_pyg.inference.blocks"}
 
 
 def paths_for(step: str) -> list[str]:
