@@ -27,7 +27,7 @@ from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import cpu, parameters
 from experiments.benchmarks.tables import Sheet, distinct
 from experiments.non_local.cases import CASES
-from experiments.non_local.run import SUITE
+from experiments.non_local.suite import SUITE
 from experiments.speed.timing import interleave, stopwatch
 
 BATCH_SIZE = 8
