@@ -13,9 +13,9 @@ from ase import Atoms
 from torch_geometric.data import Data
 
 from equireann_pyg import EANN, REANN, EquiREANN, OrbitalNetwork, from_ase, load_potential, save_potential
-from equireann_pyg.checkpoint import build, present, recipe
 from equireann_pyg.cli.recipe import stored_recipe
 from equireann_pyg.nn import ElementGaussians, Local, PairGaussians
+from equireann_pyg.potential.checkpoint import build, present, recipe
 from equireann_pyg.testing import assert_close
 
 FOLDER = Path(__file__).parent / "earlier"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg import OrbitalNetwork, nn
-from equireann_pyg.checkpoint import build, recipe
+from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import assert_close, random_cluster
 
 
