@@ -31,7 +31,7 @@ class EnergyReadout(Plan):
         raise TypeError(f"{type(self).__name__} must define build(num_species, num_features, num_iterations)")
 
     def linear_weights(self) -> list[Tensor]:
-        """Parameters in which the energies are linear, see :class:`~equireann_pyg.warm_start.RidgeWarmStart`."""
+        """Parameters in which the energies are linear, see :class:`~equireann_pyg.training.warm_start.RidgeWarmStart`."""
         return []
 
     def forward(self, features: Sequence[Tensor], species: Tensor) -> Tensor:

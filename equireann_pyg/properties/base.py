@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from equireann_pyg.graph import label_of
+from equireann_pyg.graph.convert import label_of
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.plan import Plan
@@ -85,7 +85,7 @@ class Property(Plan, ExactBuffers):
         hidden_channels: hidden widths of the networks.
 
     Attributes:
-        names: outputs, and the labels they are trained on (see :data:`equireann_pyg.labels.LABELS`).
+        names: outputs, and the labels they are trained on (see :data:`equireann_pyg.graph.LABELS`).
         exact: buffers that stay float64.
         needs_labels: whether a training set without any label is an error.
         uses_field: whether the property reads the field of the graph.

@@ -1,0 +1,227 @@
+r"""The generic message-passing model: any descriptor with any message rule.
+
+From edges to atomic energies, for iterations t = 0..T (node-factored form of the published recursion):
+
+.. math::
+    \psi_i^t &= \sum_j [ c_j^t\, R(r_{ij}) \otimes Y(\mathbf r_{ij}) + f(r_{ij})\, M_j^t ] \\
+    B_i^t &= D(\psi_i^t; z_i) \\
+    c_j^{t+1}, M_j^{t+1} &= \mathrm{Rule}^t(B_j^t, c_j^t, \psi_j^t) \\
+    E_i &= \mathrm{Out}_{z_i}(B_i^0, \ldots, B_i^T)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
+from equireann_pyg.models.earlier import Recipe, present_network
+from equireann_pyg.nn import (
+    Angular,
+    CartesianMoments,
+    Density,
+    Descriptor,
+    EnergyReadout,
+    Envelope,
+    Equivariant,
+    LastReadout,
+    Layout,
+    MessageRule,
+    OrbitalConv,
+    PairRadial,
+    Plan,
+    PolynomialCutoff,
+    Radial,
+    SoftStandardize,
+    SphericalHarmonics,
+)
+from equireann_pyg.nn.blocks import by_rows
+from equireann_pyg.nn.scaling import calibrate
+from equireann_pyg.ops import edge_order, kernels_for, tracing
+
+GROWTH = 3.0
+"""Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
+
+RATTLE = 0.01
+"""Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
+
+
+class OrbitalNetwork(Plan):
+    r"""A message-passing model made of a local descriptor and a message rule.
+
+    The descriptor knows nothing of messages. Without iterations the network is the local model; a rule makes it see
+    (T + 1) cutoffs far. EquiREANN, REANN and EANN in these terms::
+
+        OrbitalNetwork(elements, cutoff, Density(64), Equivariant(), num_iterations=3)
+        OrbitalNetwork(elements, cutoff, Density(64), Invariant(), num_iterations=3)
+        OrbitalNetwork(elements, cutoff, Density(64), Local(), num_iterations=0)
+
+    Source of the scheme: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061.
+
+    Args:
+        elements: chemical symbols or atomic numbers the model knows; the command line takes those of the training set.
+        cutoff: :math:`r_c` in Angstrom.
+        descriptor: plan of the descriptor; default :class:`~equireann_pyg.nn.Density`.
+        rule: plan of the message rule; default :class:`~equireann_pyg.nn.Equivariant`.
+        readout: plan of the energy readout; default :class:`~equireann_pyg.nn.LastReadout`.
+        angular: angular part; default :class:`~equireann_pyg.nn.SphericalHarmonics` of degree 0..2.
+        envelope: cutoff envelope; default :class:`~equireann_pyg.nn.PolynomialCutoff`, the paper's is
+            :class:`~equireann_pyg.nn.CosineCutoff`.
+        radial: plan of the radial functions; default :class:`~equireann_pyg.nn.PairRadial` of 8 channels.
+        num_iterations: number of message-passing iterations T; the receptive field is (T + 1) cutoffs.
+
+    Shapes:
+        - z: ``[N]`` atomic numbers
+        - edge_index: ``[2, E]``, row 0 the neighbours j, row 1 the centres i
+        - edge_vec: ``[E, 3]``, :math:`\mathbf r_j - \mathbf r_i` in Angstrom; longer than the cutoff is allowed
+        - output: atomic energies ``[N]``, in units of the training set's scale
+
+    Raises:
+        ValueError: for unknown elements, a non-positive cutoff, negative ``num_iterations``, or a descriptor or rule that
+            cannot work on these orbitals.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[str | int] = (),
+        cutoff: float = 5.0,
+        descriptor: Descriptor | None = None,
+        rule: MessageRule | None = None,
+        readout: EnergyReadout | None = None,
+        angular: Angular | None = None,
+        envelope: Envelope | None = None,
+        radial: Radial | None = None,
+        num_iterations: int = 3,
+    ) -> None:
+        super().__init__()
+        if not cutoff > 0:
+            raise ValueError(f"cutoff: expected a positive length in Angstrom, got {cutoff}")
+        if num_iterations < 0:
+            raise ValueError(f"num_iterations: expected 0 or more, got {num_iterations}")
+        self.elements = atomic_numbers(elements)
+        self.cutoff = float(cutoff)
+        self.num_iterations = num_iterations
+        self.angular = SphericalHarmonics() if angular is None else angular
+        self.envelope = PolynomialCutoff() if envelope is None else envelope
+        descriptor = Density() if descriptor is None else descriptor
+        rule = Equivariant() if rule is None else rule
+        readout = LastReadout() if readout is None else readout
+        radial = PairRadial() if radial is None else radial
+        self.given = {"descriptor": descriptor, "rule": rule, "readout": readout, "radial": radial}
+        self.given["elements"] = [SYMBOLS[number] for number in self.elements]
+        self.radial_envelope = self.envelope if radial.envelope is None else radial.envelope
+        self._build(descriptor, rule, readout, radial)
+        self.reset_parameters()
+
+    def _build(self, descriptor: Descriptor, rule: MessageRule, readout: EnergyReadout, radial: Radial) -> None:
+        num_species, count = len(self.elements), self.num_iterations + 1
+        cartesian = isinstance(self.angular, CartesianMoments)
+        self.layout = Layout(tuple(self.angular.components), radial.num_radial, num_species, cartesian)
+        self.radial = radial.build(num_species, self.cutoff)
+        self.coefficient = torch.nn.Parameter(torch.empty(num_species, radial.num_radial))  # c^0 of each element
+        self.conv = OrbitalConv()
+        self.descriptors = torch.nn.ModuleList(descriptor.copies(count, self.layout))
+        self.num_features = int(self.descriptors[0].num_features)  # type: ignore[arg-type]
+        self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
+        self.rules = torch.nn.ModuleList(rule.copies(self.num_iterations, self.layout, self.num_features))
+        (self.readout,) = readout.copies(1, num_species, self.num_features, self.num_iterations)
+        self.register_buffer("_species", _species_table(self.elements), persistent=False)
+
+    @classmethod
+    def upgraded(cls, recipe: Recipe) -> Recipe:
+        """Recipe in present terms of one that an earlier version has stored for this class."""
+        return present_network(recipe)
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters and forget the statistics."""
+        for part in (self.radial, *self.descriptors, *self.scalings, *self.rules, self.readout):
+            part.reset_parameters()
+        torch.nn.init.normal_(self.coefficient, std=self.coefficient.size(1) ** -0.5)
+
+    def species(self, z: Tensor) -> Tensor:
+        """Element index of each atom, ``[N]``.
+
+        Raises:
+            ValueError: if an atom's element is not one of ``elements``.
+        """
+        species = self._species[z]  # type: ignore[index]
+        if not tracing() and species.numel() and int(species.min()) < 0:
+            check_known(z, self.elements)
+        return species
+
+    def basis(self, edge_vec: Tensor, species_j: Tensor, species_i: Tensor) -> tuple[Tensor, ...]:
+        """Radial functions ``[E, n]``, angular part ``[E, lm]``, and both envelopes ``[E]`` of every edge."""
+        r = edge_vec.norm(dim=-1)  # -> [E]
+        envelope = self.envelope(r, self.cutoff)  # -> [E]
+        near = envelope if self.radial_envelope is self.envelope else self.radial_envelope(r, self.cutoff)
+        return self.radial(r, species_j, species_i, near), self.angular(edge_vec, r), envelope, near
+
+    def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
+        species = self.species(z)
+        ends = (species[edge_index[0]], species[edge_index[1]])
+        radial, angular, *envelopes = by_rows(self.basis, edge_vec, *ends)
+        order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
+
+        coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
+        orbital = self.conv(coefficient, message, edge_index, radial, angular, envelopes[0], order)  # -> [N, lm, n]
+        orbital_sum = orbital
+        for t, rule in enumerate([*self.rules, None]):
+            (features,) = by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
+            yield orbital, features
+            if rule is not None:
+                coefficient, *carried = by_rows(rule, features, coefficient, orbital, orbital_sum, species)
+                (weight,) = by_rows(rule.edge_filter, radial, *envelopes)
+                message = carried[0] if carried else None
+                orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
+                orbital_sum = orbital_sum + orbital
+
+    def _features(self, t: int, orbital: Tensor, species: Tensor) -> tuple[Tensor]:
+        return (self.scalings[t](self.descriptors[t](orbital, species), species),)
+
+    def _energy(self, species: Tensor, *features: Tensor) -> tuple[Tensor]:
+        return (self.readout(features, species),)
+
+    def encode(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
+        """Last features ``[N, k]`` (invariant) and last orbital ``[N, lm, n]`` (equivariant)."""
+        *_, (orbital, features) = self.iterate(z, edge_index, edge_vec)
+        return features, orbital
+
+    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Atomic energies ``[N]``, last features ``[N, k]`` and last orbital ``[N, lm, n]``."""
+        orbitals, features = zip(*self.iterate(z, edge_index, edge_vec), strict=True)
+        (energy,) = by_rows(self._energy, self.species(z), *features)
+        return energy, features[-1], orbitals[-1]
+
+    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+        """Atomic energies ``[N]``."""
+        return self.embed(z, edge_index, edge_vec)[0]
+
+    @torch.no_grad()
+    def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
+        r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
+
+        Scales the orbital coefficients to :math:`3 / \langle \sum_j f(r_{ij}) \rangle` (f: that of the radial functions), at
+        which orbitals grow about threefold from one iteration to the next: what has come from far is then not drowned by
+        what is near. Then every part with statistics takes them from what reaches it, so that the networks see nothing of
+        that growth. They are taken on rattled vectors: a feature that hardly varies in the set, as in a rigid scan, may
+        still have large derivatives, and scaled by its variance alone would make the forces run away.
+        """
+        envelope = self.radial_envelope(edge_vec.norm(dim=-1), self.cutoff)
+        per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
+        rms = self.coefficient.square().mean().sqrt()
+        self.coefficient.mul_(GROWTH / (rms * per_atom.clamp(min=1.0)))
+        noise = torch.randn(edge_vec.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        calibrate(self, z, edge_index, edge_vec + RATTLE * noise.to(edge_vec))
+
+
+def _species_table(elements: Iterable[int]) -> Tensor:
+    """Element index of every atomic number, -1 where unknown, ``[119]``."""
+    table = torch.full((len(SYMBOLS),), -1)
+    for index, number in enumerate(elements):
+        table[number] = index
+    return table
