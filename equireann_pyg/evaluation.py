@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch_geometric.data import Batch, Data
 from equireann_pyg import plots
 from equireann_pyg.data import AtomsDataset, LabelReport, print_report
 from equireann_pyg.elements import describe
+from equireann_pyg.files import replacing
 from equireann_pyg.graph import LABELS, PER_ATOM, LabelKeys, label_of
 from equireann_pyg.labels import CONDITIONS, EXPECTED
 from equireann_pyg.metrics import QUANTITIES, PotentialErrors, with_unit
@@ -127,19 +127,13 @@ def _cell(*errors: float) -> str:
 
 def write_errors(errors: Errors, path: Path, group: str = "config_type") -> None:
     """Write the errors as CSV, with units in the names of the columns, whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            columns = {name: name if name == "frames" else with_unit(name) for name in errors["all"]}
-            writer = csv.DictWriter(file, [group, *columns.values()])
-            writer.writeheader()
-            writer.writerows(
-                {group: kind} | {columns[name]: value for name, value in row.items()} for kind, row in errors.items()
-            )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    columns = {name: name if name == "frames" else with_unit(name) for name in errors["all"]}
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [group, *columns.values()])
+        writer.writeheader()
+        writer.writerows(
+            {group: kind} | {columns[name]: value for name, value in row.items()} for kind, row in errors.items()
+        )
 
 
 def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:

@@ -18,7 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALL_FILES = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "experiments").rglob("*.py"))]
 KERNELS = sorted(path for ending in ("cpp", "h") for path in PACKAGE.rglob(f"*.{ending}"))
 LAYERS = [  # a module imports only from layers above its own
-    {"cache", "configurations", "devices", "elements", "labels", "neighbors", "plots"},
+    {"files"},
+    {"configurations", "devices", "elements", "labels", "neighbors", "plots"},
     {"ops"},
     {"nn"},
     {"network", "graph"},
