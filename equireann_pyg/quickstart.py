@@ -26,14 +26,15 @@ from equireann_pyg import plots
 from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.callbacks import ExponentialMovingAverage
 from equireann_pyg.checkpoint import save_potential
-from equireann_pyg.data import AtomsDataModule, AtomsDataset, read_frames
+from equireann_pyg.data import AtomsDataModule, AtomsDataset, Batches, read_frames
 from equireann_pyg.datasets import cumulene
 from equireann_pyg.evaluation import evaluate, predict
-from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.loss import PotentialLoss
 from equireann_pyg.metrics import with_unit
 from equireann_pyg.models import REANN, EquiREANN
 from equireann_pyg.potential import Potential
 from equireann_pyg.progress import OneLineProgress
+from equireann_pyg.schedule import Schedule
 from equireann_pyg.training import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
@@ -67,10 +68,11 @@ def train(name: str, data: AtomsDataModule, epochs: int, seed: int) -> tuple[Pot
     lightning.seed_everything(seed, verbose=False)
     task = PotentialTask(
         MODELS[name](**MODEL),
-        loss=EnergyForcesStressLoss(energy=40.0, forces=1.0),
+        loss=PotentialLoss(energy=40.0, forces=1.0),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99)),
-        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
-        warmup_steps=50,
+        schedule=Schedule(
+            lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs), warmup_steps=50
+        ),
     )
     history = History()
     trainer = lightning.Trainer(
@@ -197,7 +199,7 @@ def run(options: Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
     potentials, seconds, curves = {}, {}, {}
-    data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batch_size=BATCH_SIZE)
+    data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batches=Batches(BATCH_SIZE))
     for name in MODELS:
         console.print(f"Training {name} ...")
         potentials[name], history, seconds[name] = train(name, data, options.epochs, options.seed)
@@ -210,4 +212,4 @@ def run(options: Namespace) -> None:
     drift, fluctuation = dynamics(potentials["EquiREANN"])
     console.print(f"200 fs of NVE dynamics of C6H4: drift {drift:.2g} meV, fluctuation {fluctuation:.2g} meV in total")
     console.print(f"Pictures and potentials are in {out}/: torsion.png, parity.png, learning_curve.png, *.pt")
-    console.print("Next: equireann fit --config train --data.train YOUR.extxyz")
+    console.print("Next: equireann fit --config equireann --data.train YOUR.extxyz")

@@ -19,7 +19,7 @@ from equireann_pyg.blocks import BlockPotential
 from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.cli import main
 from equireann_pyg.compilation import state_of, trace
-from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.loss import PotentialLoss
 from equireann_pyg.metrics import with_unit
 from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.properties import Charges, Dipole, FieldResponse, Polarizability
@@ -131,7 +131,7 @@ def test_loss_of_properties_is_in_their_units():
     output = {name: torch.nan_to_num(batch[name]) for name in ("energy", "forces", "charges", "polarizability")}
     output |= {"dipole": torch.nan_to_num(batch.dipole) + 0.2, "charges": batch.charges - 0.1}
     scales = {name: torch.tensor(value).double() for name, value in {"dipole": 0.5, "charges": 0.2}.items()}
-    loss = EnergyForcesStressLoss(dipole=3.0, charges=5.0)
+    loss = PotentialLoss(dipole=3.0, charges=5.0)
     sums, counts = loss(output, batch, scales)
     assert counts.tolist() == [3, 27, 0, 6, 27, 9]
     torch.testing.assert_close(sums, torch.tensor([0, 0, 0, 6 * 0.16, 0, 9 * 0.25]).double())

@@ -26,7 +26,7 @@ LAYERS = [  # a module imports only from layers above its own
     {"models", "properties"},
     {"derivatives", "loss", "record", "references"},
     {"potential"},
-    {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start"},
+    {"checkpoint", "metrics", "preparation", "testing", "reann_io", "compilation", "blocks", "warm_start", "schedule"},
     {"export", "finetuning"},
     {"calculator", "data"},
     {"predictions"},
@@ -35,7 +35,7 @@ LAYERS = [  # a module imports only from layers above its own
     {"cli"},
     {"__main__"},
 ]
-LIGHTNING = {"training", "data", "cli", "callbacks", "predictions", "progress", "quickstart", "report"}
+LIGHTNING = {"training", "schedule", "data", "cli", "callbacks", "predictions", "progress", "quickstart", "report"}
 ASE = {"graph", "data", "calculator", "predictions", "quickstart", "reann_io", "datasets"}
 
 

@@ -14,8 +14,8 @@ from torch_geometric.data import Batch
 from equireann_pyg import REANN, Potential, from_ase
 from equireann_pyg.callbacks import ExponentialMovingAverage
 from equireann_pyg.cli import main
-from equireann_pyg.data import AtomsDataModule
-from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.data import AtomsDataModule, Batches
+from equireann_pyg.loss import PotentialLoss
 from equireann_pyg.network import OrbitalNetwork
 from equireann_pyg.nn import AllReadout, Density
 from equireann_pyg.preparation import prepare_potential
@@ -26,7 +26,7 @@ from tests.copper import frames
 
 CUTOFF = 3.5
 CONF = Path(__file__).parent / "conf" / "tiny.yaml"
-LOSS = EnergyForcesStressLoss()
+LOSS = PotentialLoss()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ class Start(lightning.Callback):
 
 
 def test_a_training_starts_from_it(graphs):
-    data = AtomsDataModule(CUTOFF, batch_size=3)
+    data = AtomsDataModule(CUTOFF, batches=Batches(3))
     data.datasets = {"train": graphs}
     expected = fresh(graphs)
     RidgeWarmStart()(expected, graphs, LOSS)
