@@ -17,7 +17,7 @@ from equireann_pyg.data.dataset import AtomsDataset, file_list
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.data.report import LabelReport, keys_found, print_report
 from equireann_pyg.data.split import ValidationSplit
-from equireann_pyg.labels import CONDITIONS, LabelKeys
+from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 
 LOGGER = logging.getLogger(__name__)
 
