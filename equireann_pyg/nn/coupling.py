@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn.linear import degree_scale
+from equireann_pyg.nn.scaling import degree_scale
 from equireann_pyg.ops import coupled, kernels_for, self_coupled
 
 Path = tuple[int, int, int]
