@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
+from equireann_pyg.files import UnwritableCacheError, user_cache, writing_cache
 from equireann_pyg.ops.library import transformed
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
