@@ -23,14 +23,19 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "mathml",
 ]
 exclude_patterns = ["_build", "generated/*.rst"]  # the latter are included in pages
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
+
+html_math_renderer = "mathml"
+html_show_copyright = False
+smartquotes_action = "qe"  # options keep their dashes
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = f"equireann_pyg {version}"

@@ -17,11 +17,14 @@ from typing import Any
 from sphinx.pycode import ModuleAnalyzer
 
 import equireann_pyg
-from equireann_pyg import configurations
+from equireann_pyg.cli import configurations
 from equireann_pyg.cli.command import PotentialCLI
 
 PACKAGE = "equireann_pyg"
 HERE = Path(__file__).parent
+INTERNAL = ("lazy", "moved")
+"""Modules that are of no use to anybody else."""
+
 TRAINER = "trainer"
 OF_FIT = ("model", "data")
 """Groups of options that validate, test and predict share with fit."""
@@ -37,7 +40,7 @@ def modules(room: str) -> Iterator[ModuleType]:
     package = importlib.import_module(room)
     yield package
     for part in pkgutil.iter_modules(package.__path__):
-        if not part.ispkg and not part.name.startswith("_"):
+        if not part.ispkg and not part.name.startswith("_") and part.name not in INTERNAL:
             yield importlib.import_module(f"{room}.{part.name}")
 
 
@@ -83,13 +86,16 @@ def found(path: str) -> Any:
 
 def documented_name(target: str, module: str | None, cls: str | None) -> str | None:
     """Name under which the object that ``target`` means, seen from a module and a class, is documented."""
-    for prefix in ("", f"{module}.", f"{module}.{cls}."):
-        owner, _, member = f"{prefix}{target}".rpartition(".")
-        for path, rest in ((f"{prefix}{target}", ""), (owner, f".{member}")):
-            value = found(path) if path.startswith(PACKAGE) else None
-            named = inspect.isclass(value) or (inspect.isfunction(value) and not rest)
-            if named and value.__module__.startswith(PACKAGE) and "." not in value.__qualname__:
-                return public_name(value.__module__, value.__qualname__) + rest
+    for path in (target, f"{module}.{target}", f"{module}.{cls}.{target}"):
+        if not path.startswith(f"{PACKAGE}."):
+            continue
+        owner, _, name = path.rpartition(".")
+        for defined, member in ((found(path), ""), (found(owner), f".{name}")):
+            named = inspect.isclass(defined) or (inspect.isfunction(defined) and not member)
+            if named and defined.__module__.startswith(PACKAGE) and "." not in defined.__qualname__:
+                return public_name(defined.__module__, defined.__qualname__) + member
+        if name.isupper():
+            return next((f"{home.__name__}.{name}" for home in modules(owner) if name in constants(home)), None)
     return None
 
 

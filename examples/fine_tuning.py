@@ -5,7 +5,7 @@ import torch
 from ase.io import write
 
 from equireann_pyg import load_potential, save_potential
-from equireann_pyg.data import AtomsDataModule, AtomsDataset, read_frames
+from equireann_pyg.data import AtomsDataModule, AtomsDataset, Batches, ValidationSplit, read_frames
 from equireann_pyg.datasets import cumulene
 from equireann_pyg.evaluation import evaluate
 from equireann_pyg.training import PotentialTask
@@ -21,7 +21,7 @@ before = evaluate(potential, left)["all"]
 
 # A trained potential keeps its references, its scale and its statistics; no preparation is done twice.
 task = PotentialTask(init_from="potential.pt", optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3))
-data = AtomsDataModule(potential.cutoff, train="new.extxyz", batch_size=4, val_fraction=0.2)
+data = AtomsDataModule(potential.cutoff, train="new.extxyz", batches=Batches(4), split=ValidationSplit(0.2))
 trainer = lightning.Trainer(
     max_epochs=20,
     accelerator="cpu",

@@ -8,7 +8,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
-from equireann_pyg.calculator import EquiREANNCalculator
+from equireann_pyg import EquiREANNCalculator
 from equireann_pyg.data import read_frames
 from equireann_pyg.datasets import cumulene
 

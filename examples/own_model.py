@@ -5,8 +5,7 @@ from ase.build import bulk
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from equireann_pyg import Potential, from_ase, nn
-from equireann_pyg.calculator import EquiREANNCalculator
+from equireann_pyg import EquiREANNCalculator, Potential, from_ase, nn
 from equireann_pyg.testing import assert_conservative
 
 

@@ -8,9 +8,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from equireann_pyg import EquiREANN
-from equireann_pyg.calculator import EquiREANNCalculator
-from equireann_pyg.data import AtomsDataModule
+from equireann_pyg import EquiREANN, EquiREANNCalculator
+from equireann_pyg.data import AtomsDataModule, Batches, ValidationSplit
 from equireann_pyg.properties import Dipole
 from equireann_pyg.training import PotentialTask
 
@@ -38,7 +37,7 @@ task = PotentialTask(
     properties=[Dipole(hidden_channels=[16])],
     optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-2),
 )
-data = AtomsDataModule(4.0, train="water.extxyz", batch_size=8, val_fraction=0.2)
+data = AtomsDataModule(4.0, train="water.extxyz", batches=Batches(8), split=ValidationSplit(0.2))
 trainer = lightning.Trainer(
     max_epochs=20,
     accelerator="cpu",
