@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops import bent, kernels_for
+from equireann_pyg.ops import soft_standardize
 
 LIMIT = 10.0
 """Features beyond this many standard deviations grow only logarithmically."""
@@ -75,9 +75,7 @@ class SoftStandardize(ElementStandardize):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Standardise and bend."""
-        if kernels_for(x, self.mean):
-            return bent(x, species, self.mean, self.scale, LIMIT)
-        return LIMIT * torch.asinh(super().forward(x, species) / LIMIT)
+        return soft_standardize(x, species, self.mean, self.scale, LIMIT)
 
 
 @torch.no_grad()
