@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from equireann_pyg import moved
+from equireann_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from equireann_pyg import nn
-    from equireann_pyg.checkpoint import load_potential, save_potential
-    from equireann_pyg.graph import LabelKeys, edge_vectors, from_ase, radius_graph, to_ase
-    from equireann_pyg.models import EANN, REANN, EquiREANN
-    from equireann_pyg.network import OrbitalNetwork
-    from equireann_pyg.potential import Potential
+    from equireann_pyg.graph.convert import from_ase, to_ase
+    from equireann_pyg.graph.edges import edge_vectors
+    from equireann_pyg.graph.labels import LabelKeys
+    from equireann_pyg.graph.radius import radius_graph
+    from equireann_pyg.inference.blocks import BlockPotential
+    from equireann_pyg.inference.calculator import EquiREANNCalculator
+    from equireann_pyg.inference.compiled import compile_potential
+    from equireann_pyg.models.equireann import EANN, REANN, EquiREANN
+    from equireann_pyg.models.network import OrbitalNetwork
+    from equireann_pyg.potential.checkpoint import load_potential, save_potential
+    from equireann_pyg.potential.potential import Potential
 
 __version__ = "0.1.0"
 
 __all__ = [
     "EANN",
     "REANN",
+    "BlockPotential",
     "EquiREANN",
+    "EquiREANNCalculator",
     "LabelKeys",
     "OrbitalNetwork",
     "Potential",
+    "compile_potential",
     "edge_vectors",
     "from_ase",
     "load_potential",
@@ -36,23 +47,14 @@ __all__ = [
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
 
 # Imported at first use: ASE looks at this package whenever ase.io is imported, and torch takes seconds.
-_HOMES = {
-    "checkpoint": ("load_potential", "save_potential"),
-    "graph": ("LabelKeys", "edge_vectors", "from_ase", "radius_graph", "to_ase"),
-    "models": ("EANN", "REANN", "EquiREANN"),
-    "network": ("OrbitalNetwork",),
-    "potential": ("Potential",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name == "nn":
-        return import_module("equireann_pyg.nn")
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"equireann_pyg.{module}"), name)
-    raise AttributeError(f"module 'equireann_pyg' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "graph": ("LabelKeys", "edge_vectors", "from_ase", "radius_graph", "to_ase"),
+        "inference": ("BlockPotential", "EquiREANNCalculator", "compile_potential"),
+        "models": ("EANN", "REANN", "EquiREANN", "OrbitalNetwork"),
+        "nn": (),
+        "potential": ("Potential", "load_potential", "save_potential"),
+    },
+)
+moved.install()

@@ -2,6 +2,6 @@
 
 import sys
 
-from equireann_pyg.cli import main
+from equireann_pyg.cli.program import main
 
 sys.exit(main())

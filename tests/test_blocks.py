@@ -8,8 +8,8 @@ from ase.build import bulk
 from torch import Tensor
 
 from equireann_pyg import REANN, EquiREANN, Potential, from_ase
-from equireann_pyg.blocks import BlockPotential
-from equireann_pyg.calculator import EquiREANNCalculator
+from equireann_pyg.inference.blocks import BlockPotential
+from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.nn.blocks import by_rows, row_blocks
 from equireann_pyg.ops import plain_path
 from equireann_pyg.testing import assert_close, predict, random_cluster, random_crystal, randomize

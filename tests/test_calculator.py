@@ -14,8 +14,8 @@ from ase.geometry import wrap_positions
 from ase.md.verlet import VelocityVerlet
 
 from equireann_pyg import EquiREANN, Potential, save_potential
-from equireann_pyg.calculator import EquiREANNCalculator
-from equireann_pyg.checkpoint import potential_state
+from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.potential.checkpoint import potential_state
 from equireann_pyg.testing import randomize
 
 CUTOFF = 3.0

@@ -13,8 +13,8 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
 from equireann_pyg import EquiREANN, Potential
-from equireann_pyg.calculator import EquiREANNCalculator
-from equireann_pyg.export import export_potential
+from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.inference.exported import export_potential
 from equireann_pyg.nn import ZBL
 from equireann_pyg.properties import Dipole
 from equireann_pyg.testing import randomize

@@ -9,8 +9,8 @@ import torch
 from torch_geometric.data import Batch
 
 from equireann_pyg import EANN, REANN, EquiREANN, Potential, load_potential, save_potential
-from equireann_pyg.checkpoint import build, potential_state, recipe
 from equireann_pyg.nn import CartesianMoments, CosineCutoff, PolynomialCutoff, SphericalHarmonics
+from equireann_pyg.potential.checkpoint import build, potential_state, recipe
 from equireann_pyg.testing import sample_graphs
 
 CUTOFF = 3.0

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from equireann_pyg import load_potential, save_potential
-from equireann_pyg.checkpoint import FORMAT, potential_from_state
+from equireann_pyg.potential.checkpoint import FORMAT, potential_from_state
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from ase.build import bulk
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import EquiREANN, Potential, from_ase, save_potential
-from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.cli import main
-from equireann_pyg.compilation import CompiledPotential
-from equireann_pyg.export import export_potential, load_exported
+from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.inference.compiled import CompiledPotential
+from equireann_pyg.inference.exported import export_potential, load_exported
 from equireann_pyg.ops import extension, plain_path
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 from tests.copper import write_frames

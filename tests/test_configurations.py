@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from equireann_pyg import configurations
+from equireann_pyg.cli import configurations
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,9 +11,9 @@ import torch
 from ase import Atoms
 from ase.io import read, write
 
-from equireann_pyg import EquiREANN, Potential, from_ase, load_potential, plots, save_potential
+from equireann_pyg import EquiREANN, Potential, from_ase, load_potential, save_potential
 from equireann_pyg.cli import main
-from equireann_pyg.evaluation import errors_by_type, evaluate, parity_plots, predict, print_errors, write_errors
+from equireann_pyg.evaluation import errors_by_type, evaluate, parity_plots, plots, predict, print_errors, write_errors
 from equireann_pyg.testing import randomize
 from tests.copper import frames, write_frames
 

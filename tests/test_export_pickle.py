@@ -14,8 +14,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from equireann_pyg import EquiREANN, Potential
-from equireann_pyg.calculator import EquiREANNCalculator
-from equireann_pyg.export import export_potential, load_exported
+from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.inference.exported import export_potential, load_exported
 from equireann_pyg.testing import randomize
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's compiler

@@ -19,11 +19,11 @@ from equireann_pyg import (
     save_potential,
 )
 from equireann_pyg.data import AtomsDataModule
-from equireann_pyg.finetuning import adapt_potential, add_elements
-from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.properties import Dipole
 from equireann_pyg.testing import randomize
 from equireann_pyg.training import PotentialTask
+from equireann_pyg.training.finetuning import adapt_potential, add_elements
+from equireann_pyg.training.preparation import prepare_potential
 from tests.molecules import molecules, write_molecules
 
 pytestmark = pytest.mark.usefixtures("own_cache")

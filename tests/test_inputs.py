@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from equireann_pyg.data import AtomsDataset, read_frames
-from equireann_pyg.labels import EXPECTED
+from equireann_pyg.graph.labels import EXPECTED
 
 FOLDER = Path(__file__).parent / "inputs"
 CASES = yaml.safe_load((FOLDER / "expected.yaml").read_text(encoding="utf-8"))

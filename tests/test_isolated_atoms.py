@@ -12,12 +12,12 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import EquiREANN, OrbitalNetwork, Potential, from_ase, load_potential, save_potential
-from equireann_pyg.blocks import BlockPotential
-from equireann_pyg.calculator import EquiREANNCalculator
-from equireann_pyg.checkpoint import potential_state
-from equireann_pyg.compilation import compile_potential
-from equireann_pyg.export import export_potential
+from equireann_pyg.inference.blocks import BlockPotential
+from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.inference.compiled import compile_potential
+from equireann_pyg.inference.exported import export_potential
 from equireann_pyg.nn import ZBL, ACEProducts, AllReadout, Coupled
+from equireann_pyg.potential.checkpoint import potential_state
 from equireann_pyg.properties import Dipole
 from equireann_pyg.testing import (
     assert_close,

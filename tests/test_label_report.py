@@ -15,7 +15,7 @@ from equireann_pyg import save_potential
 from equireann_pyg.cli import main
 from equireann_pyg.data import AtomsDataModule, AtomsDataset, LabelReport, elements_of, print_report, reading
 from equireann_pyg.evaluation import read_labelled
-from equireann_pyg.labels import KINDS, LabelKeys
+from equireann_pyg.graph.labels import KINDS, LabelKeys
 from tests.copper import write_frames
 from tests.test_cli import fit
 

@@ -8,10 +8,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 import equireann_pyg
-from equireann_pyg import graph, labels
+from equireann_pyg import graph
 from equireann_pyg.data import AtomsDataset
-from equireann_pyg.graph import from_ase
-from equireann_pyg.labels import ALIASES, KINDS, LabelKeys, meaning, read_labels, similar_names
+from equireann_pyg.graph import from_ase, labels
+from equireann_pyg.graph.labels import ALIASES, KINDS, LabelKeys, meaning, read_labels, similar_names
 
 FORCES = np.arange(1.0, 10.0).reshape(3, 3)
 

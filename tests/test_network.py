@@ -23,10 +23,9 @@ from equireann_pyg import (
     load_potential,
     save_potential,
 )
-from equireann_pyg.blocks import BlockPotential
-from equireann_pyg.checkpoint import build, recipe
 from equireann_pyg.cli import main
-from equireann_pyg.compilation import state_of, trace
+from equireann_pyg.inference.blocks import BlockPotential
+from equireann_pyg.inference.compiled import state_of, trace
 from equireann_pyg.nn import (
     ACEProducts,
     AllReadout,
@@ -44,6 +43,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 from equireann_pyg.ops import plain_path
+from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import (
     assert_close,
     assert_potential,

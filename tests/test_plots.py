@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from equireann_pyg import plots
+from equireann_pyg.evaluation import plots
 
 
 def line_colors(axis) -> dict[str, str]:

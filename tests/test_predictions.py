@@ -12,10 +12,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 from ase.io import read, write
 
-from equireann_pyg import callbacks, from_ase
+from equireann_pyg import from_ase
 from equireann_pyg.cli import main
 from equireann_pyg.data import AtomsDataModule, read_frames
-from equireann_pyg.predictions import PredictionWriter, check_unchanged, with_predictions, write_frames
+from equireann_pyg.evaluation.predictions import PredictionWriter, check_unchanged, with_predictions, write_frames
 from tests.test_cli import CONF
 from tests.test_cli import fit as fit_toy
 
@@ -74,8 +74,7 @@ def assert_same(one, other) -> None:
         np.testing.assert_allclose(np.asarray(other, float), np.asarray(one, float), rtol=1e-7, atol=1e-8)
 
 
-def test_callbacks_still_have_the_writer():
-    assert callbacks.PredictionWriter is PredictionWriter
+def test_default_path_of_the_writer():
     assert PredictionWriter().path == "predictions.extxyz"
 
 

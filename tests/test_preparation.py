@@ -15,8 +15,8 @@ from torch_geometric.data import Data
 
 from equireann_pyg import EquiREANN, Potential, from_ase
 from equireann_pyg.nn import ZBL
-from equireann_pyg.preparation import prepare_potential, without_repulsion
-from equireann_pyg.references import find_references, fit_binding, fit_reference_energies, isolated_atoms
+from equireann_pyg.training.preparation import prepare_potential, without_repulsion
+from equireann_pyg.training.references import find_references, fit_binding, fit_reference_energies, isolated_atoms
 
 FREE = {"H": -13.6, "C": -1029.5, "O": -2042.0}
 BOUND = {"H": -2.5, "C": -7.0, "O": -5.0}

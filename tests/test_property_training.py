@@ -15,15 +15,15 @@ from ase.io import read, write
 from torch_geometric.data import Batch
 
 from equireann_pyg import EquiREANN, Potential, from_ase, load_potential, to_ase
-from equireann_pyg.blocks import BlockPotential
-from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.cli import main
-from equireann_pyg.compilation import state_of, trace
-from equireann_pyg.loss import EnergyForcesStressLoss
-from equireann_pyg.metrics import with_unit
-from equireann_pyg.preparation import prepare_potential
+from equireann_pyg.inference.blocks import BlockPotential
+from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.inference.compiled import state_of, trace
 from equireann_pyg.properties import Charges, Dipole, FieldResponse, Polarizability
 from equireann_pyg.testing import randomize
+from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.metrics import with_unit
+from equireann_pyg.training.preparation import prepare_potential
 
 CONF = Path(__file__).parent / "conf" / "properties.yaml"
 SPRING, REST = 8.0, 1.0  # eV/Angstrom^2, Angstrom

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from equireann_pyg.quickstart import parser
+from equireann_pyg.cli.quickstart import parser
 
 PICTURES = ["learning_curve.png", "parity.png", "torsion.png"]
 

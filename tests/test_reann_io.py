@@ -13,7 +13,7 @@ from ase.io import read, write
 from ase.io.formats import ioformats
 
 from equireann_pyg.data import AtomsDataset
-from equireann_pyg.reann_io import FORMAT, read_reann_configuration, write_reann_configuration
+from equireann_pyg.data.reann import FORMAT, read_reann_configuration, write_reann_configuration
 
 WATER = """\
 point=   0
@@ -186,7 +186,7 @@ def test_registered_with_ase(tmp_path):
 def test_entry_point_names_the_format():
     (entry,) = (entry for entry in entry_points(group="ase.ioformats") if entry.name == "reann-configuration")
     assert entry.load() is FORMAT
-    assert FORMAT.module == "equireann_pyg.reann_io"
+    assert FORMAT.module == "equireann_pyg.data.reann"
 
 
 def test_a_data_set_from_a_configuration(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from equireann_pyg.references import fit_reference_energies, force_scale
+from equireann_pyg.training.references import fit_reference_energies, force_scale
 
 NAN = float("nan")
 

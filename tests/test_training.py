@@ -6,11 +6,11 @@ import torch
 from torch_geometric.data import Batch
 
 from equireann_pyg import REANN, EquiREANN, Potential, edge_vectors, from_ase
-from equireann_pyg.loss import EnergyForcesStressLoss, LinearInEpoch, LinearInLearningRate
-from equireann_pyg.metrics import PotentialErrors
 from equireann_pyg.nn import ElementStandardize
-from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.training import PotentialTask
+from equireann_pyg.training.loss import EnergyForcesStressLoss, LinearInEpoch, LinearInLearningRate
+from equireann_pyg.training.metrics import PotentialErrors
+from equireann_pyg.training.preparation import prepare_potential
 from tests.copper import frames
 
 CUTOFF = 3.5
@@ -85,7 +85,7 @@ def test_errors_are_those_of_the_whole_set(graphs):
 
 
 def test_preparation_centres_and_scales(graphs, monkeypatch):
-    monkeypatch.setattr("equireann_pyg.network.RATTLE", 0.0)
+    monkeypatch.setattr("equireann_pyg.models.network.RATTLE", 0.0)
     potential = Potential(small())
     prepare_potential(potential, graphs)
     energies = torch.cat([potential.eval()(graph)["energy"] for graph in graphs])

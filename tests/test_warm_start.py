@@ -12,16 +12,16 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from equireann_pyg import REANN, Potential, from_ase
-from equireann_pyg.callbacks import ExponentialMovingAverage
 from equireann_pyg.cli import main
 from equireann_pyg.data import AtomsDataModule
-from equireann_pyg.loss import EnergyForcesStressLoss
-from equireann_pyg.network import OrbitalNetwork
+from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn import AllReadout, Density
-from equireann_pyg.preparation import prepare_potential
 from equireann_pyg.testing import assert_close
 from equireann_pyg.training import PotentialTask
-from equireann_pyg.warm_start import Quadratic, RidgeWarmStart, linear_weights
+from equireann_pyg.training.callbacks import ExponentialMovingAverage
+from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.preparation import prepare_potential
+from equireann_pyg.training.warm_start import Quadratic, RidgeWarmStart, linear_weights
 from tests.copper import frames
 
 CUTOFF = 3.5

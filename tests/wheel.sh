@@ -20,7 +20,7 @@ test "$torch" = "$(environment/bin/python -c "import torch; print(torch.__versio
 cd empty
 unset PYTHONPATH
 PATH="$folder/environment/bin:$PATH"
-python -m equireann_pyg.quickstart --epochs 1
+equireann quickstart --epochs 1
 python - <<'PYTHON'
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -36,7 +36,7 @@ for seed in range(10):
 write("copper.extxyz", frames)
 PYTHON
 for name in equireann equireann-plus; do
-    config=$(python -c "from equireann_pyg.configurations import find; print(find('$name'))")
+    config=$(python -c "from equireann_pyg.cli.configurations import find; print(find('$name'))")
     equireann fit --config "$config" --data.train copper.extxyz --model.model.init_args.elements "[Cu]" --trainer.max_epochs 2
 done
 find . -name best.ckpt | grep .

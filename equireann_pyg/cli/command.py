@@ -15,17 +15,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 import equireann_pyg
-from equireann_pyg import quickstart
-from equireann_pyg.callbacks import PredictionWriter
-from equireann_pyg.cli import evaluate, export, recipe
+from equireann_pyg.cli import evaluate, export, quickstart, recipe
 from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
 from equireann_pyg.cli.words import PARTS, configured, explicit, files_of, name_of, source_of, with_paths, without_model
-from equireann_pyg.data import AtomsDataModule, elements_of
+from equireann_pyg.data.dataset import elements_of
+from equireann_pyg.data.module import AtomsDataModule
 from equireann_pyg.elements import SYMBOLS, describe
-from equireann_pyg.finetuning import add_elements
-from equireann_pyg.graph import CONDITIONS
-from equireann_pyg.report import print_errors_of
-from equireann_pyg.training import PotentialTask
+from equireann_pyg.evaluation.predictions import PredictionWriter
+from equireann_pyg.evaluation.report import print_errors_of
+from equireann_pyg.graph.labels import CONDITIONS
+from equireann_pyg.training.finetuning import add_elements
+from equireann_pyg.training.task import PotentialTask
 
 PREDICTIONS = "predictions.extxyz"
 SHARED = "EQUIREANN_RUN"

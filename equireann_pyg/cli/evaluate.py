@@ -9,9 +9,8 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
-from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.data import read_frames
-from equireann_pyg.evaluation import (
+from equireann_pyg.data.reading import read_frames
+from equireann_pyg.evaluation.errors import (
     Errors,
     errors_by_type,
     parity_plots,
@@ -20,7 +19,8 @@ from equireann_pyg.evaluation import (
     read_labelled,
     write_errors,
 )
-from equireann_pyg.labels import LabelKeys
+from equireann_pyg.graph.labels import LabelKeys
+from equireann_pyg.potential.checkpoint import load_potential
 
 
 def kinds_of(files: Sequence[str], group: str) -> list[str] | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from equireann_pyg.checkpoint import load_potential
-from equireann_pyg.export import export_potential
+from equireann_pyg.inference.exported import export_potential
+from equireann_pyg.potential.checkpoint import load_potential
 
 
 def parser() -> ArgumentParser:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from equireann_pyg.checkpoint import load_plain
 from equireann_pyg.cli.words import PARTS
 from equireann_pyg.elements import atomic_number
+from equireann_pyg.potential.checkpoint import load_plain
 
 Leaves = dict[tuple[str, ...], Any]
 """Values by the names that lead to them, without ``class_path`` and ``init_args`` on the way."""

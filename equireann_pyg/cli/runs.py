@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from equireann_pyg.callbacks import BestCheckpoint, LastCheckpoint, OptimizerOptions
-from equireann_pyg.progress import OneLineProgress
-from equireann_pyg.report import TrainingReport
+from equireann_pyg.evaluation.report import TrainingReport
+from equireann_pyg.training.callbacks import BestCheckpoint, LastCheckpoint, OptimizerOptions
+from equireann_pyg.training.progress import OneLineProgress
 
 ROOT = Path("runs")
 """Where runs without a name go."""

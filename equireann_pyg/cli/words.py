@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from equireann_pyg import configurations
+from equireann_pyg.cli import configurations
 
 PARTS = ("model", "properties", "repulsion")
 """What of ``model`` a checkpoint holds."""

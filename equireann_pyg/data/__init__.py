@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from equireann_pyg.data.dataset import AtomsDataset, check_elements, elements_of
-from equireann_pyg.data.module import AtomsDataModule
-from equireann_pyg.data.reading import read_frames
-from equireann_pyg.data.report import LabelReport, print_report
-from equireann_pyg.data.sampling import OrderedSizeBatchSampler, ShardSampler, SizeBatchSampler, SizeBounds
+from typing import TYPE_CHECKING
+
+from equireann_pyg.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from equireann_pyg.data.dataset import AtomsDataset, check_elements, elements_of
+    from equireann_pyg.data.module import AtomsDataModule
+    from equireann_pyg.data.reading import read_frames
+    from equireann_pyg.data.reann import read_reann_configuration, write_reann_configuration
+    from equireann_pyg.data.report import LabelReport, print_report
+    from equireann_pyg.data.sampling import OrderedSizeBatchSampler, ShardSampler, SizeBatchSampler, SizeBounds
 
 __all__ = [
     "AtomsDataModule",
@@ -20,4 +26,19 @@ __all__ = [
     "elements_of",
     "print_report",
     "read_frames",
+    "read_reann_configuration",
+    "write_reann_configuration",
 ]
+
+# Imported at first use, so that a module of this package brings no more than it needs.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "dataset": ("AtomsDataset", "check_elements", "elements_of"),
+        "module": ("AtomsDataModule",),
+        "reading": ("read_frames",),
+        "reann": ("read_reann_configuration", "write_reann_configuration"),
+        "report": ("LabelReport", "print_report"),
+        "sampling": ("OrderedSizeBatchSampler", "ShardSampler", "SizeBatchSampler", "SizeBounds"),
+    },
+)

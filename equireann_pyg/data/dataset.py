@@ -22,12 +22,12 @@ from torch_geometric.data.collate import collate
 from torch_geometric.data.separate import separate
 
 from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
-from equireann_pyg.checkpoint import load_plain
 from equireann_pyg.data.reading import Reading, forget, keep, split_selection, take
 from equireann_pyg.data.report import LabelReport, check_names, make_report
 from equireann_pyg.elements import describe
-from equireann_pyg.graph import labelled_graph
-from equireann_pyg.labels import KINDS, FrameLabels, LabelKeys, label_places, read_labels
+from equireann_pyg.graph.convert import labelled_graph
+from equireann_pyg.graph.labels import KINDS, FrameLabels, LabelKeys, label_places, read_labels
+from equireann_pyg.potential.checkpoint import load_plain
 
 Files = str | Path | Sequence[str | Path]
 
@@ -47,7 +47,7 @@ class AtomsDataset(Dataset[Data]):
         cutoff: cutoff of the graphs in Angstrom.
         keys: names of the labels.
         cache_dir: folder of the cache; by default ``equireann_pyg`` in the user's cache folder.
-        labels: labels and conditions to read, names of :data:`equireann_pyg.labels.KINDS`; others are not looked at,
+        labels: labels and conditions to read, names of :data:`equireann_pyg.graph.labels.KINDS`; others are not looked at,
             malformed or not. None reads all, and leaves out with a warning what nobody named and cannot be read.
 
     Attributes:

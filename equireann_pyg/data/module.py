@@ -25,7 +25,7 @@ from equireann_pyg.data.sampling import (
     SizeBounds,
     frame_sizes,
 )
-from equireann_pyg.labels import CONDITIONS, LabelKeys
+from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 
 LOGGER = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equireann_pyg.labels import EXPECTED, KINDS, LABELS, FrameLabels, LabelKeys, label_places, similar_names
+from equireann_pyg.graph.labels import EXPECTED, KINDS, LABELS, FrameLabels, LabelKeys, label_places, similar_names
 
 
 @dataclass

@@ -8,10 +8,11 @@ of a public set and make graphs of them::
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from equireann_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from equireann_pyg.datasets.benchmark import BenchmarkDataset
@@ -48,18 +49,6 @@ __all__ = [
 
 SPLITS = ("train", "val", "test", "scan")
 
-# Imported at first use: they need Lightning, which the paths of the cumulene set do not.
-_HOMES = {
-    "benchmark": ("BenchmarkDataset",),
-    "chains": ("CarbonChains4G", "CumuleneTorsion", "GNLCumulene"),
-    "crystals": ("LiPS20", "MLearn", "NbMoTaW"),
-    "dimers": ("ChargeChargeDimers", "LodeDimers"),
-    "dipoles": ("NMAField", "SPICEDipeptides", "SPICEDipoles"),
-    "liquids": ("AqueousNaCl",),
-    "molecules": ("RMD17", "Acetylacetone", "ThreeBPA"),
-    "surfaces": ("Au2MgO4G", "CO2Ni100"),
-}
-
 
 def cumulene(split: str) -> Path:
     """Compressed extended-XYZ file of one part of the cumulene set.
@@ -80,12 +69,18 @@ def cumulene(split: str) -> Path:
     return path
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"equireann_pyg.datasets.{module}"), name)
-    raise AttributeError(f"module 'equireann_pyg.datasets' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported at first use: they need Lightning, which the paths of the cumulene set do not.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "benchmark": ("BenchmarkDataset",),
+        "chains": ("CarbonChains4G", "CumuleneTorsion", "GNLCumulene"),
+        "crystals": ("LiPS20", "MLearn", "NbMoTaW"),
+        "dimers": ("ChargeChargeDimers", "LodeDimers"),
+        "dipoles": ("NMAField", "SPICEDipeptides", "SPICEDipoles"),
+        "liquids": ("AqueousNaCl",),
+        "molecules": ("RMD17", "Acetylacetone", "ThreeBPA"),
+        "surfaces": ("Au2MgO4G", "CO2Ni100"),
+    },
+    own=("SPLITS", "cumulene"),
+)

@@ -14,7 +14,7 @@ from ase import Atoms
 
 from equireann_pyg.data.dataset import AtomsDataset
 from equireann_pyg.datasets.download import Remote, fetch, replacing
-from equireann_pyg.graph import LabelKeys
+from equireann_pyg.graph.labels import LabelKeys
 
 COMPRESSED = ("", ".xz", ".gz")
 ENDINGS = tuple(f"{kind}{packed}" for kind in (".xyz", ".extxyz") for packed in COMPRESSED)

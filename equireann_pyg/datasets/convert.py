@@ -12,7 +12,7 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from equireann_pyg.data.reading import OPENERS, read_frames
-from equireann_pyg.reann_io import read_reann_configuration
+from equireann_pyg.data.reann import read_reann_configuration
 
 VOIGT = {"xx": 0, "yy": 1, "zz": 2, "yz": 3, "xz": 4, "xy": 5}
 XY_YZ_XZ = ("xx", "yy", "zz", "xy", "yz", "xz")

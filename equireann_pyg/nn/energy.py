@@ -41,7 +41,7 @@ class EnergyReadout(torch.nn.Module):
             part.reset_parameters()  # type: ignore[operator]
 
     def linear_weights(self) -> list[Tensor]:
-        """Parameters in which the energies are linear, see :class:`~equireann_pyg.warm_start.RidgeWarmStart`."""
+        """Parameters in which the energies are linear, see :class:`~equireann_pyg.training.warm_start.RidgeWarmStart`."""
         return []
 
     def forward(self, features: Sequence[Tensor], species: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from equireann_pyg.graph import label_of
+from equireann_pyg.graph.convert import label_of
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equireann_pyg.elements import SYMBOLS
-from equireann_pyg.graph import label_of
+from equireann_pyg.graph.convert import label_of
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.readout import TensorReadout
 from equireann_pyg.properties.base import Features, Property

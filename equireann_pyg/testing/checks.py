@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from equireann_pyg.potential import Potential
+from equireann_pyg.potential.potential import Potential
 from equireann_pyg.testing.structures import make_graph, random_orthogonal, sample_graphs
 
 TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-10}

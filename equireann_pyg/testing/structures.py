@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from equireann_pyg.graph import radius_graph
+from equireann_pyg.graph.radius import radius_graph
 from equireann_pyg.nn import Angular
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equireann_pyg import plots
+from equireann_pyg.evaluation import plots
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import Published, published
-from experiments.accuracy.run import SUITE
+from experiments.accuracy.suite import SUITE
 from experiments.benchmarks.models import models
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.tables import (

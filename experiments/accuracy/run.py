@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.accuracy.cases import CASES
-from experiments.benchmarks.models import models
-from experiments.benchmarks.run import Suite, options_of, run_suite
-
-MODELS = {name: recipe for name, recipe in models().items() if name != "EANN"}
-SUITE = Suite(Path(__file__).parent, CASES, MODELS)
+from experiments.accuracy import report
+from experiments.accuracy.suite import SUITE
+from experiments.benchmarks.run import options_of, run_suite
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print the tables; number of jobs that failed."""
-    from experiments.accuracy import report  # which needs the suite
-
     failures = run_suite(SUITE, __doc__, arguments)
     report.main(["--quick"] * options_of(SUITE, __doc__, arguments).quick)
     return failures

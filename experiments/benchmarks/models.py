@@ -19,8 +19,8 @@ import torch
 import yaml
 
 import equireann_pyg.cli  # the classes that plans name
-from equireann_pyg.checkpoint import recipe
-from equireann_pyg.warm_start import RidgeWarmStart
+from equireann_pyg.potential.checkpoint import recipe
+from equireann_pyg.training.warm_start import RidgeWarmStart
 
 Plan = dict[str, Any]
 """``class_path`` and ``init_args`` of a class, as in a configuration file."""
@@ -32,7 +32,7 @@ EQUIREANN: Plan = {
     "init_args": {"num_radial": 8, "num_density": 64, "num_iterations": 3, "hidden_channels": [64, 64]},
 }
 PLUS: Plan = {
-    "class_path": "equireann_pyg.network.OrbitalNetwork",
+    "class_path": "equireann_pyg.models.network.OrbitalNetwork",
     "init_args": {
         "descriptor": {"class_path": "ACEProducts", "init_args": {"num_channels": 32, "order": 4}},
         "rule": {"class_path": "Coupled", "init_args": {"hidden_channels": [32], "num_channels": 16}},

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from equireann_pyg.plots import three_digits
+from equireann_pyg.evaluation.plots import three_digits
 from experiments.benchmarks.results import Row
 
 WIDTH = 150

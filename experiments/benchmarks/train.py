@@ -13,11 +13,11 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
 from equireann_pyg import Potential, load_potential
-from equireann_pyg.callbacks import ExponentialMovingAverage
-from equireann_pyg.checkpoint import load_plain
 from equireann_pyg.data import AtomsDataModule
-from equireann_pyg.loss import EnergyForcesStressLoss
+from equireann_pyg.potential.checkpoint import load_plain
 from equireann_pyg.training import PotentialTask
+from equireann_pyg.training.callbacks import ExponentialMovingAverage
+from equireann_pyg.training.loss import EnergyForcesStressLoss
 from experiments.benchmarks.case import Case, Sets
 from experiments.benchmarks.models import Training
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from equireann_pyg.network import OrbitalNetwork
+from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn.scaling import calibrate
 from experiments.accuracy.cases import CASES as ACCURACY
 from experiments.benchmarks.models import Plan, Recipe, WarmStarted, models

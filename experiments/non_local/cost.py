@@ -19,7 +19,7 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg import Potential
 from equireann_pyg.cache import user_cache
-from equireann_pyg.preparation import prepare_potential
+from equireann_pyg.training.preparation import prepare_potential
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case
 from experiments.benchmarks.models import Recipe
@@ -27,7 +27,7 @@ from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import cpu, parameters
 from experiments.benchmarks.tables import Sheet, distinct
 from experiments.non_local.cases import CASES
-from experiments.non_local.run import SUITE
+from experiments.non_local.suite import SUITE
 from experiments.speed.timing import interleave, stopwatch
 
 BATCH_SIZE = 8

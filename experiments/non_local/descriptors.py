@@ -45,7 +45,7 @@ def recipe(descriptor: Plan, angular: Plan, rule: str) -> Recipe:
         "num_radial": 8,
         "num_iterations": 0 if rule == "Local" else 3,
     }
-    return Recipe({"class_path": "equireann_pyg.network.OrbitalNetwork", "init_args": arguments}, Training())
+    return Recipe({"class_path": "equireann_pyg.models.network.OrbitalNetwork", "init_args": arguments}, Training())
 
 
 def pairs() -> dict[str, Recipe]:

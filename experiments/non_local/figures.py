@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equireann_pyg import plots
+from equireann_pyg.evaluation import plots
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.tables import chosen, distinct
 

@@ -14,7 +14,7 @@ from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_fo
 from experiments.non_local import ablation, cost, descriptors
 from experiments.non_local.cases import CASES
 from experiments.non_local.figures import draw
-from experiments.non_local.run import SUITE
+from experiments.non_local.suite import SUITE
 
 
 def case_sheet(name: str, rows: Sequence[Row]) -> Sheet:

@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.benchmarks.models import models
-from experiments.benchmarks.run import Suite, options_of, run_suite
-from experiments.non_local.cases import CASES
-
-QUICK = ("c9h4-200", "gnl", "cumulene", "lode", "au2-4g")
-SUITE = Suite(Path(__file__).parent, CASES, models(), scans="scans", quick_cases=QUICK)
+from experiments.benchmarks.run import options_of, run_suite
+from experiments.non_local import report
+from experiments.non_local.suite import SUITE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print the tables; number of jobs that failed."""
-    from experiments.non_local import report  # which needs the suite
-
     failures = run_suite(SUITE, __doc__, arguments)
     report.main(["--quick"] * options_of(SUITE, __doc__, arguments).quick)
     return failures

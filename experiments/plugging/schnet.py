@@ -29,8 +29,8 @@ from torch_geometric.nn import SchNet
 from equireann_pyg import EquiREANN
 from equireann_pyg.data import AtomsDataModule
 from equireann_pyg.elements import SYMBOLS, atomic_numbers
-from equireann_pyg.metrics import with_unit
 from equireann_pyg.training import PotentialTask
+from equireann_pyg.training.metrics import with_unit
 
 ELEMENTS, CUTOFF = ["Cu", "Au"], 4.5
 

@@ -20,11 +20,11 @@ from ase import Atoms
 from ase.io import write
 
 from equireann_pyg import LabelKeys
-from equireann_pyg.checkpoint import load_potential
 from equireann_pyg.cli import main as equireann
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.evaluation import errors_by_type, predict, read_labelled
 from equireann_pyg.graph import LABELS, label_of
+from equireann_pyg.potential.checkpoint import load_potential
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RESULTS = Path(__file__).with_name("results.csv")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from equireann_pyg import Potential
+from equireann_pyg import BlockPotential, Potential, compile_potential
 from equireann_pyg.ops import plain_path
 
 Evaluate = Callable[..., dict[str, Tensor]]
@@ -37,12 +35,12 @@ def kernels(potential: Potential) -> Evaluate:
 
 def compiled(potential: Potential) -> Evaluate:
     """One graph through torch's compiler."""
-    return import_module("equireann_pyg.compilation").compile_potential(potential)
+    return compile_potential(potential)
 
 
 def blocks(potential: Potential) -> Evaluate:
     """Blocks of centres, for large systems."""
-    return import_module("equireann_pyg.blocks").BlockPotential(potential, block_size=BLOCK_SIZE)
+    return BlockPotential(potential, block_size=BLOCK_SIZE)
 
 
 PATHS: dict[str, Callable[[Potential], Evaluate]] = {
@@ -51,13 +49,11 @@ PATHS: dict[str, Callable[[Potential], Evaluate]] = {
     "compiled": compiled,
     "blocks": blocks,
 }
-NEEDS = {"compiled": "equireann_pyg.compilation", "blocks": "equireann_pyg.blocks"}
 
 
 def paths_for(step: str) -> list[str]:
-    """Names of the paths that this version of the package has for a step."""
-    names = [name for name in PATHS if name not in NEEDS or find_spec(NEEDS[name]) is not None]
-    return [name for name in names if not (name == "blocks" and step == "training")]
+    """Names of the paths that there are for a step."""
+    return [name for name in PATHS if not (name == "blocks" and step == "training")]
 
 
 def call_of(step: str, evaluate: Evaluate, data: Data, parameters: Iterable[Tensor]) -> Callable[[], object]:

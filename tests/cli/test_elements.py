@@ -8,8 +8,8 @@ import pytest
 from ase.build import molecule
 
 from equireann_pyg import load_potential
-from equireann_pyg.calculator import EquiREANNCalculator
 from equireann_pyg.cli import main
+from equireann_pyg.inference.calculator import EquiREANNCalculator
 from tests.cli.conftest import CONF
 from tests.molecules import write_molecules
 

@@ -66,7 +66,7 @@ def test_errors_of_the_program_itself_are_named(workplace, refused, monkeypatch)
     def broken(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("equireann_pyg.training.prepare_potential", broken)
+    monkeypatch.setattr("equireann_pyg.training.task.prepare_potential", broken)
     assert "RuntimeError: two lines (EQUIREANN_TRACEBACK=1 shows where)" in refused(*FIT)
     monkeypatch.setenv("EQUIREANN_TRACEBACK", "1")
     with pytest.raises(RuntimeError, match="two"):

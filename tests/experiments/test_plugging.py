@@ -9,7 +9,6 @@ import torch
 from ase.io import write
 
 from equireann_pyg import Potential, from_ase, load_potential, save_potential
-from equireann_pyg.metrics import with_unit
 from equireann_pyg.nn import SphericalHarmonics
 from equireann_pyg.testing import (
     assert_close,
@@ -18,6 +17,7 @@ from equireann_pyg.testing import (
     random_orthogonal,
     randomize,
 )
+from equireann_pyg.training.metrics import with_unit
 from experiments.plugging import orbital_conv
 from experiments.plugging.schnet import CUTOFF, ELEMENTS, SchNetEnergies, rattled_crystal, train
 

@@ -1,0 +1,35 @@
+"""The configurations that come with the package, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_INSTALLED, _CHECKOUT = _PACKAGE / "configs", _PACKAGE.parent / "configs"
+FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+"""Where they are: inside the installed package, or beside it in a checkout."""
+
+
+def names() -> list[str]:
+    """Names of the shipped configurations, sorted, without their ending."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def find(name: str | Path) -> Path:
+    """File of a configuration.
+
+    Args:
+        name: path of a file; or name of a shipped one, with or without ``.yaml``. A file of that name goes first.
+
+    Returns:
+        the path as it was given, or that of the shipped file.
+
+    Raises:
+        FileNotFoundError: if there is neither; lists the shipped names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    bare = str(name).removesuffix(".yaml")
+    if bare in names():
+        return FOLDER / f"{bare}.yaml"
+    raise FileNotFoundError(f"{name}: no such file, and no configuration of the package: {', '.join(names())}")

@@ -1,0 +1,34 @@
+"""Trained potentials at work: in ASE, in blocks of atoms, compiled, and exported as machine code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from equireann_pyg.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from equireann_pyg.inference.blocks import BlockPotential
+    from equireann_pyg.inference.calculator import EquiREANNCalculator
+    from equireann_pyg.inference.compiled import CompiledPotential, compile_potential
+    from equireann_pyg.inference.exported import ExportedPotential, export_potential, load_exported
+
+__all__ = [
+    "BlockPotential",
+    "CompiledPotential",
+    "EquiREANNCalculator",
+    "ExportedPotential",
+    "compile_potential",
+    "export_potential",
+    "load_exported",
+]
+
+# Imported at first use, so that a module of this package brings no more than it needs.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "blocks": ("BlockPotential",),
+        "calculator": ("EquiREANNCalculator",),
+        "compiled": ("CompiledPotential", "compile_potential"),
+        "exported": ("ExportedPotential", "export_potential", "load_exported"),
+    },
+)

@@ -1,0 +1,226 @@
+"""ASE calculator of any potential."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from torch_geometric.data import Data
+
+from equireann_pyg.elements import SYMBOLS, check_known
+from equireann_pyg.graph.convert import ase_results, from_ase
+from equireann_pyg.graph.edges import edge_vectors
+from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
+from equireann_pyg.graph.radius import COINCIDENT
+from equireann_pyg.inference.blocks import BlockPotential
+from equireann_pyg.inference.exported import ExportedPotential, load_exported
+from equireann_pyg.potential.checkpoint import load_potential
+from equireann_pyg.potential.devices import usable_device
+from equireann_pyg.potential.potential import Potential
+
+KEYS = {name: getattr(LabelKeys(), name) for name in CONDITIONS}
+"""Where ``atoms.info`` keeps total charge and field."""
+
+
+class EquiREANNCalculator(Calculator):
+    """Energy, forces and stress for molecular dynamics, relaxation and phonons in ASE.
+
+    Units are ASE's: eV, eV/Angstrom, eV/Angstrom^3 (stress positive under tension, Voigt order); there is a stress where
+    the cell has a volume. Candidate pairs are found with a skin and kept until an atom has moved by half of it; the model
+    gets those that are within its cutoff, so the skin never changes a result.
+
+    A potential with properties gives ``dipole``, ``charges`` and ``polarizability`` too, where they are defined; the total
+    charge in e and the field in V/Angstrom are then taken from ``atoms.info["charge"]`` and ``atoms.info["external_field"]``.
+
+    Args:
+        potential: a potential, which is copied, or the file of one: of ``save_potential``, a training checkpoint, or a
+            ``*.pt2`` file written by ``equireann export``, which keeps the device and dtype it was exported for.
+        device: where to compute.
+        dtype: arithmetic of the model; by default that of the potential.
+        skin: extra cutoff of the neighbour list in Angstrom.
+        block_size: atoms at a time (see :class:`~equireann_pyg.inference.blocks.BlockPotential`); all at once by default.
+        allow_untrained: compute structures with elements that the training set had no atom of, too.
+        kwargs: arguments of ASE's ``Calculator``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for a bad file, a negative skin or, when a structure is computed, for elements the potential does not
+            know, atoms that coincide, numbers that are not finite (naming the atoms), and for whatever
+            :func:`~equireann_pyg.from_ase` refuses; there are no results then.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        potential: Potential | str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        skin: float = 0.5,
+        block_size: int | None = None,
+        allow_untrained: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= skin < float("inf"):
+            raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
+        self.device = usable_device(device)
+        self.potential = _ready(potential, self.device, dtype, block_size)
+        whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
+        whole.allow_untrained = allow_untrained
+        self.has_properties = bool(getattr(whole, "properties", ()))
+        if self.has_properties:
+            self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))
+        self.broken = broken_weights(self.potential)
+        self.skin = skin
+        self._built: tuple[Atoms, Data] | None = None  # structure and graph of the last neighbour search
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Evaluate the potential (called by ASE)."""
+        self.results = {}
+        super().calculate(atoms, properties, system_changes)
+        graph = self._graph(self.atoms)  # type: ignore[arg-type]
+        if self.broken:
+            raise ValueError(self.broken)
+        output = self.potential(graph)
+        check_finite(output, graph.z, self.potential)
+        results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
+        self.results = results | other
+        self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].cpu().numpy()}
+
+    def _graph(self, atoms: Atoms) -> Data:
+        """Graph of the structure, from the kept pairs where they are still complete."""
+        if self._built is None or self._outdated(atoms, self._built[0]):
+            check_known(atoms.numbers, self.potential.elements)
+            check_structure(atoms)
+            bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+            self._built = bare, from_ase(bare, self.potential.cutoff + self.skin).to(self.device)
+        graph = copy(self._built[1])
+        graph.pos = torch.tensor(atoms.positions, device=self.device)
+        r = edge_vectors(graph).norm(dim=-1)
+        if bool((r < COINCIDENT).any()):  # also where no neighbour search was due
+            j, i = graph.edge_index[:, int(r.argmin())].tolist()
+            raise ValueError(
+                f"{named([j, i], graph.z)} coincide ({float(r.min()):g} Angstrom apart): move or remove one"
+            )
+        inside = r < self.potential.cutoff  # other models need not vanish beyond it
+        graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
+        if self.has_properties:
+            for name, kind in CONDITIONS.items():
+                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64, device=self.device)
+                if not bool(value.isfinite().all()):
+                    raise ValueError(f'atoms.info["{KEYS[name]}"] is not finite ({value.tolist()}): set a number')
+                graph[name] = value.expand(1, *kind.shape)
+        return graph
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, total charge and field included (called by ASE)."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.has_properties and self.atoms is not None:
+            before, now = self.atoms.info, atoms.info
+            changes += [
+                name for name, key in KEYS.items() if np.any(np.not_equal(before.get(key, 0.0), now.get(key, 0.0)))
+            ]
+        return changes
+
+    def _outdated(self, atoms: Atoms, built: Atoms) -> bool:
+        pairs = ((getattr(atoms, name), getattr(built, name)) for name in ("numbers", "pbc"))
+        if not all(np.array_equal(new, old) for new, old in pairs) or (atoms.cell.array != built.cell.array).any():
+            return True
+        moved = np.linalg.norm(atoms.positions - built.positions, axis=1)
+        return not bool((moved <= 0.5 * self.skin).all())  # also where a position is not a number
+
+
+def _ready(
+    potential: Potential | str | Path, device: torch.device, dtype: torch.dtype | None, block_size: int | None
+) -> Potential | BlockPotential | ExportedPotential:
+    """The potential, on its device and for inference only."""
+    if not isinstance(potential, Potential) and Path(potential).suffix == ".pt2":
+        exported = load_exported(potential)
+        if exported.device.type != device.type or dtype not in (None, exported.dtype) or block_size is not None:
+            raise ValueError(
+                f"{potential} was exported for {exported.device}, {exported.dtype}, all atoms at once: for anything else use "
+                "the checkpoint, or export it anew"
+            )
+        return exported
+    potential = deepcopy(potential) if isinstance(potential, Potential) else load_potential(potential)
+    potential.model.to(dtype=dtype)
+    potential = potential.to(device).eval().requires_grad_(False)
+    return potential if block_size is None else BlockPotential(potential, block_size)
+
+
+def check_structure(atoms: Atoms) -> None:
+    """Refuse a structure with numbers that are not finite.
+
+    Raises:
+        ValueError: naming the atoms, or the cell.
+    """
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1)).tolist()
+    if bad:
+        many = "atoms" if len(bad) > 1 else "atom"
+        listed, symbols = (_listed([str(word) for word in words]) for words in (bad, atoms.symbols[bad]))
+        raise ValueError(f"positions of {many} {listed} are not finite ({symbols}): repair the structure")
+    if not np.isfinite(atoms.cell.array).all():
+        raise ValueError(f"the cell is not finite ({atoms.cell.array.tolist()}): repair the structure")
+
+
+def check_finite(output: dict[str, torch.Tensor], z: torch.Tensor, potential: object) -> None:
+    """Refuse results that are not finite; a property that is not defined for the structure, all NaN, is none.
+
+    Args:
+        output: results of one graph.
+        z: its atomic numbers.
+        potential: what gave them, to look for the cause.
+
+    Raises:
+        ValueError: naming the weights that are not finite, or else the results and atoms.
+    """
+    always = {"energy", "atomic_energy", "forces", "stress"}
+    wrong = [
+        name
+        for name, value in output.items()
+        if not bool(value.isfinite().all()) and (name in always or not bool(value.isnan().all()))
+    ]
+    if not wrong:
+        return
+    if broken := broken_weights(potential):
+        raise ValueError(broken)
+    per_atom = torch.cat(
+        [output[name].reshape(len(z), -1) for name in ("atomic_energy", "forces") if name in output], 1
+    )
+    bad = (~per_atom.isfinite().all(1)).nonzero().flatten().tolist()
+    where = f" at {named(bad, z)}" if bad else ""
+    raise ValueError(
+        f"{', '.join(wrong)} not finite{where}: atoms are too close, or the structure is far from the training set"
+    )
+
+
+def broken_weights(potential: object) -> str:
+    """What is wrong with the weights of a potential where they are not finite; else nothing."""
+    whole = getattr(potential, "potential", potential)
+    state = whole.state_dict() if isinstance(whole, Potential) else {}  # an exported one keeps its weights to itself
+    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if not broken:
+        return ""
+    return f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
+
+
+def named(atoms: list[int], z: torch.Tensor) -> str:
+    """Atoms in words, for error messages: ``atoms 0 (C), 3 (H)``."""
+    return f"atom{'s' * (len(atoms) > 1)} " + _listed([f"{atom} ({SYMBOLS[int(z[atom])]})" for atom in atoms])
+
+
+def _listed(words: list[str], most: int = 6) -> str:
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,111 @@
+"""Old import paths: for one version they lead to the new ones, and say so."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+PACKAGE, GONE = "equireann_pyg", "0.3"
+"""The package, and the version that the old paths will go with."""
+
+MOVED = {
+    "blocks": ("inference.blocks",),
+    "calculator": ("inference.calculator",),
+    "callbacks": ("training.callbacks", "evaluation.predictions"),
+    "checkpoint": ("potential.checkpoint",),
+    "compilation": ("inference.compiled",),
+    "configurations": ("cli.configurations",),
+    "derivatives": ("potential.derivatives",),
+    "devices": ("potential.devices",),
+    "export": ("inference.exported",),
+    "finetuning": ("training.finetuning",),
+    "labels": ("graph.labels",),
+    "loss": ("training.loss",),
+    "metrics": ("training.metrics",),
+    "neighbors": ("graph.neighbors",),
+    "network": ("models.network",),
+    "plots": ("evaluation.plots", "training.metrics"),
+    "predictions": ("evaluation.predictions",),
+    "preparation": ("training.preparation",),
+    "progress": ("training.progress",),
+    "quickstart": ("cli.quickstart",),
+    "reann_io": ("data.reann",),
+    "record": ("potential.record",),
+    "references": ("training.references",),
+    "report": ("evaluation.report",),
+    "warm_start": ("training.warm_start",),
+}
+"""Modules that hold what was in an old one; all paths are below the package."""
+
+RENAMED: dict[str, dict[str, str]] = {}
+"""New name of every renamed one, by the module, old or present, that it was public in."""
+
+_said: set[str] = set()
+
+
+def home(path: str) -> str:
+    """Present path of a class or function, with its package, from an old or present one; says nothing."""
+    module, _, name = path.removeprefix(f"{PACKAGE}.").rpartition(".")
+    if not path.startswith(f"{PACKAGE}."):
+        return path
+    name = RENAMED.get(module, {}).get(name, name)
+    modules = [f"{PACKAGE}.{place}" for place in MOVED.get(module, (module,)) if place] or [PACKAGE]
+    place = next((one for one in modules[1:] if hasattr(import_module(one), name)), modules[0])
+    return f"{place}.{name}"
+
+
+def renamed(module: str, name: str) -> Any:
+    """What a present module, given by its path, called ``name`` before; for its ``__getattr__``.
+
+    Raises:
+        AttributeError: if it never had such a name.
+    """
+    new = RENAMED.get(module.removeprefix(PACKAGE).removeprefix("."), {}).get(name)
+    if new is None:
+        raise AttributeError(f"module '{module}' has no attribute '{name}'")
+    _say(f"{module}.{name}", f"{module}.{new}", 4)  # used in a module's __getattr__
+    return getattr(import_module(module), new)
+
+
+def install() -> None:
+    """Let the old modules be imported."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        return ModuleSpec(fullname, _Loader()) if package == PACKAGE and name in MOVED else None
+
+
+class _Loader(Loader):
+    def exec_module(self, module: ModuleType) -> None:
+        module.__getattr__ = partial(_served, module.__name__)  # type: ignore[method-assign]
+
+
+def _served(old: str, name: str) -> Any:
+    if not name.startswith("__"):
+        path = home(f"{old}.{name}")
+        module, _, new = path.rpartition(".")
+        if hasattr(import_module(module), new):
+            _say(old, path if new != name else module, 3)
+            return getattr(import_module(module), new)
+    raise AttributeError(f"module '{old}' has no attribute '{name}'")
+
+
+def _say(old: str, new: str, level: int) -> None:
+    """Warn once of each old path, at the line that uses it: ``level`` calls up."""
+    if old not in _said:
+        _said.add(old)
+        message = f"{old} is now {new}: change the import; the old path will go with version {GONE}"
+        warnings.warn(message, FutureWarning, stacklevel=level)

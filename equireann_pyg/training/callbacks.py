@@ -1,0 +1,129 @@
+"""Callbacks of the training: averaged weights, checkpoints, the end of the learning rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Averaged weights for validation, checkpoints and export, with a short memory at the beginning.
+
+    After n steps the decay is min(``decay``, (1 + n) / (10 + n)), so that the average follows a young model at once.
+
+    Args:
+        decay: decay per step in the long run.
+    """
+
+    swapped = False  # whether the task holds the averaged weights, as it does in validation
+
+    def __init__(self, decay: float = 0.999) -> None:
+        def average(mean: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
+            n = float(steps)
+            return torch.lerp(current, mean, min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(use_buffers=False, avg_fn=average)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the average, in the precision that the task is about to get."""
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None and trainer.precision == "64-true":
+            self._average_model.double()
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a fresh average from the prepared potential."""
+        average = self._average_model
+        if average is not None and int(average.n_averaged) == 0:
+            average.module.load_state_dict(pl_module.state_dict())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As before the sanity check, which may be off."""
+        self.on_sanity_check_start(trainer, pl_module)
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self.swapped = not self.swapped
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the task its own weights back where a validation is interrupted."""
+        if self.swapped:
+            self._swap_models(pl_module)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Resume the average; a checkpoint that is only evaluated already holds the averaged weights."""
+        if self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the potential of the epoch with the smallest validation loss as ``best.ckpt``.
+
+    Args:
+        dirpath: folder; on the command line that of the run.
+    """
+
+    def __init__(self, dirpath: str | None = None) -> None:
+        super().__init__(dirpath, filename="best", monitor="val/loss", enable_version_counter=False)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the last epoch as ``last.ckpt``, to resume from, and the moment where a run is stopped by a signal.
+
+    Args:
+        dirpath: folder; on the command line that of the run.
+    """
+
+    def __init__(self, dirpath: str | None = None) -> None:
+        super().__init__(dirpath, filename="last", enable_version_counter=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save a run that is stopped, but none that has failed."""
+        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        if stopped and self.dirpath is not None and trainer.global_step > 0:
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+
+
+class OptimizerOptions(Callback):
+    """Says which options of its optimiser a resumed run does not use, because the checkpoint has others."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimiser was made with, as far as it is plain."""
+        return {"options": self.options}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See :meth:`state_dict`."""
+        self.options = state_dict["options"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what the optimiser is made with now and what it was made with when the run began."""
+        options = trainer.optimizers[0].defaults
+        plain = {name: value for name, value in options.items() if isinstance(value, (bool, int, float, tuple))}
+        for name, value in plain.items():
+            before = self.options.setdefault(name, value)
+            if before != value:
+                rank_zero_warn(
+                    f"a resumed run keeps the optimiser of its checkpoint, with {name} {before}; {value} is not used: start "
+                    "from the checkpoint with --model.init_from to change it"
+                )
+
+
+class StopAtSmallestLearningRate(Callback):
+    """Ends the training when a plateau schedule has come down to its ``min_lr``."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the learning rates with their floor."""
+        for config in trainer.lr_scheduler_configs:
+            floors = getattr(config.scheduler, "min_lrs", None)
+            groups = config.scheduler.optimizer.param_groups
+            if floors and all(g["lr"] <= m * (1 + 1e-6) for g, m in zip(groups, floors, strict=True)):
+                trainer.should_stop = True

@@ -1,0 +1,12 @@
+"""The models of the accuracy experiment, and the cases that they are trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.accuracy.cases import CASES
+from experiments.benchmarks.models import models
+from experiments.benchmarks.run import Suite
+
+MODELS = {name: recipe for name, recipe in models().items() if name != "EANN"}
+SUITE = Suite(Path(__file__).parent, CASES, MODELS)
