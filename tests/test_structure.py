@@ -21,6 +21,7 @@ LAYERS = [  # a module imports only from layers above its own
     {"cache", "configurations", "devices", "elements", "labels", "neighbors", "plots"},
     {"ops"},
     {"nn"},
+    {"earlier"},
     {"network", "graph"},
     {"models", "properties"},
     {"derivatives", "loss", "record", "references"},

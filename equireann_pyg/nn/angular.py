@@ -21,13 +21,13 @@ so that its l = 1 is (x, y, z); signs and norms agree. In e3nn the components co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from equireann_pyg.nn.exact import ExactBuffers
+from equireann_pyg.nn.plan import Plan
 from equireann_pyg.ops import polynomials
 from equireann_pyg.ops.polynomials import powers_of
 
@@ -116,7 +116,7 @@ def _harmonics_of_monomials(max_degree: int) -> Tensor:
     return torch.where(matrix.abs() > 1e-9, matrix, torch.zeros_like(matrix))
 
 
-class Angular(torch.nn.Module):
+class Angular(Plan, ExactBuffers):
     """Base class of angular parts: ``forward(vec [E, 3], r [E]) -> [E, lm]``, components grouped by l.
 
     Args:
@@ -127,22 +127,12 @@ class Angular(torch.nn.Module):
         ValueError: if ``max_degree`` is negative.
     """
 
-    _combination: Tensor
-    """Angular part in terms of monomials."""
-
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__()
         if max_degree < 0:
             raise ValueError(f"{type(self).__name__}: expected max_degree >= 0, got {max_degree}")
         self.max_degree = max_degree
         self.unit = unit
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Angular:
-        """Move the module; its constants stay float64, so that a later change of type finds them exact."""
-        exact = self._combination
-        super()._apply(fn, recurse)
-        self._combination = exact.to(self._combination.device)
-        return self
 
     @property
     def components(self) -> list[int]:
@@ -157,20 +147,15 @@ class Angular(torch.nn.Module):
         """Evaluate on edge vectors ``vec`` of length ``r``."""
         return self.polynomials(vec / r.unsqueeze(-1) if self.unit else vec)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this module."""
-        return {"max_degree": self.max_degree, "unit": self.unit}
-
-    def extra_repr(self) -> str:
-        return f"max_degree={self.max_degree}, unit={self.unit}"
-
 
 class SphericalHarmonics(Angular):
     r"""Module form of :func:`solid_harmonics`, rescaled so that :math:`\sum_m Y_{lm}^2 = 2l + 1` on unit vectors.
 
     The factor :math:`\sqrt{4\pi}` gives every component unit variance over the sphere.
     """
+
+    exact = ("_combination",)
+    _combination: Tensor  # of the monomials
 
     @property
     def components(self) -> list[int]:
@@ -184,6 +169,9 @@ class SphericalHarmonics(Angular):
 
 class CartesianMoments(Angular):
     """Module form of :func:`cartesian_moments` (EANN, REANN and the original EquiREANN code)."""
+
+    exact = ("_combination",)
+    _combination: Tensor  # of the monomials
 
     @property
     def components(self) -> list[int]:

@@ -3,12 +3,13 @@ r"""Products of orbitals of the same atom that are orbitals again: Clebsch-Gorda
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.linear import degree_scale
 from equireann_pyg.ops import coupled, self_coupled
 
@@ -86,9 +87,10 @@ def _upper(size: int) -> Tensor:
     return (0.5 * (ones.triu() + ones.triu(1))).unsqueeze(-1)
 
 
-class _Product(torch.nn.Module):
+class _Product(ExactBuffers):
     """What both products share: weights of the paths and the sum over them."""
 
+    exact = ("values",)
     _symmetric: bool
     entries: Tensor
     values: Tensor
@@ -110,13 +112,6 @@ class _Product(torch.nn.Module):
         self.register_buffer("entries", entries, persistent=False)
         self.register_buffer("values", values, persistent=False)
         self.reset_parameters()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Product:
-        """Move the module; its coefficients stay float64, so that a later change of type finds them exact."""
-        exact = self.values
-        super()._apply(fn, recurse)
-        self.values = exact.to(self.values.device)
-        return self
 
     def reset_parameters(self) -> None:
         """Normal weights that keep the variance of the orbitals."""

@@ -103,7 +103,7 @@ class ScaledLinear(DegreeLinear):
         self.scale.copy_(degree_scale(orbital, self.components))
 
     def matrices(self) -> Tensor:
-        """See :class:`DegreeLinear`."""
+        """Weights over the scale of their degree, ``[L + 1, n, k]``."""
         return super().matrices() / self.scale.view(-1, 1, 1)
 
 
@@ -148,7 +148,7 @@ class SoftLimit(torch.nn.Module):
         """Nothing to reset."""
 
     def forward(self, orbital: Tensor) -> Tensor:
-        """Bend."""
+        """Divide every degree and channel by a factor that grows with its size."""
         sizes = self.square(orbital, orbital).unflatten(1, (len(self.square.components), -1))  # -> [N, L + 1, n]
         factor = torch.rsqrt(1 + sizes / self._squares)
         return orbital * factor.index_select(1, self._degree)  # type: ignore[arg-type]

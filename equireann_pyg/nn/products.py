@@ -2,8 +2,6 @@ r"""Descriptors made of products of orbitals: the power spectrum, and symmetrise
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -31,13 +29,8 @@ class PowerSpectrum(Descriptor):
         super().__init__()
         self.num_channels = num_channels
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_channels": self.num_channels}
-
     def build(self, layout: Layout) -> None:
-        """See :class:`Descriptor`."""
+        """Make the contraction of the channels."""
         self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
         self.dot = DegreeDot(layout.components)
         self.register_buffer("_pairs", torch.triu_indices(self.num_channels, self.num_channels), persistent=False)
@@ -76,13 +69,8 @@ class ACEProducts(Descriptor):
         self.num_channels = num_channels
         self.order = order
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_channels": self.num_channels, "order": self.order}
-
     def build(self, layout: Layout) -> None:
-        """See :class:`Descriptor`."""
+        """Make the contraction of the channels and, for orders above two, the coupling."""
         layout.require_harmonics("ACEProducts")
         self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
         self.dot = DegreeDot(layout.components)

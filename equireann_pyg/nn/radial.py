@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from equireann_pyg.nn.cutoff import Envelope
+from equireann_pyg.nn.plan import Plan
 from equireann_pyg.ops import gaussians
 
 
@@ -69,22 +71,56 @@ class GaussianRadial(torch.nn.Module):
 
 
 class ElementGaussians(GaussianRadial):
-    """Radial functions that depend on the element of the neighbour only (REANN)."""
+    """Radial functions that depend on the element of the neighbour only (REANN); the layer of :class:`ElementRadial`."""
 
     def __init__(self, num_radial: int, num_species: int, cutoff: float, width: float = 1.0) -> None:
         super().__init__(num_radial, num_species, cutoff, num_species, width)
 
     def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
-        """See :meth:`GaussianRadial.row`."""
+        """That of the neighbour's element, ``[E]``."""
         return species_j
 
 
 class PairGaussians(GaussianRadial):
-    """Radial functions that depend on the elements of neighbour and centre."""
+    """Radial functions that depend on the elements of neighbour and centre; the layer of :class:`PairRadial`."""
 
     def __init__(self, num_radial: int, num_species: int, cutoff: float, width: float = 1.0) -> None:
         super().__init__(num_radial, num_species, cutoff, num_species**2, width)
 
     def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
-        """See :meth:`GaussianRadial.row`."""
+        """That of the pair, all of a centre's element together, ``[E]``."""
         return species_i * self.num_species + species_j
+
+
+class Radial(Plan):
+    """Base class of plans of radial functions; the network makes a layer of one.
+
+    Args:
+        num_radial: number of radial channels n.
+        width: standard deviation at the start, in units of the distance between centres.
+        envelope: envelope of the radial functions, where it differs from that of the messages; default: the same.
+    """
+
+    def __init__(self, num_radial: int = 8, width: float = 1.0, envelope: Envelope | None = None) -> None:
+        super().__init__()
+        self.num_radial, self.width, self.envelope = num_radial, float(width), envelope
+
+    def build(self, num_species: int, cutoff: float) -> torch.nn.Module:
+        """Layer with ``forward(r [E], species_j [E], species_i [E], envelope [E]) -> [E, n]`` and ``reset_parameters()``."""
+        raise TypeError(f"{type(self).__name__} must define build(num_species, cutoff)")
+
+
+class PairRadial(Radial):
+    """Radial functions for each pair of elements, neighbour and centre. Arguments as for :class:`Radial`."""
+
+    def build(self, num_species: int, cutoff: float) -> PairGaussians:
+        """Gaussians of the pair."""
+        return PairGaussians(self.num_radial, num_species, cutoff, self.width)
+
+
+class ElementRadial(Radial):
+    """Radial functions for the neighbour's element (REANN). Arguments as for :class:`Radial`."""
+
+    def build(self, num_species: int, cutoff: float) -> ElementGaussians:
+        """Gaussians of the neighbour's element."""
+        return ElementGaussians(self.num_radial, num_species, cutoff, self.width)

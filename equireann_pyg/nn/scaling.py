@@ -74,7 +74,7 @@ class SoftStandardize(ElementStandardize):
     """
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Standardise and bend."""
+        """Standardise; beyond ten standard deviations features grow logarithmically."""
         return soft_standardize(x, species, self.mean, self.scale, LIMIT)
 
 

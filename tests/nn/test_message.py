@@ -45,7 +45,7 @@ def plan(request: pytest.FixtureRequest) -> MessageRule:
 
 def built(plan: MessageRule, angular: Angular = HARMONICS) -> MessageRule:
     """A built copy with random parameters and scales, for six features."""
-    rule = plan.copies(layout_of(angular), 6, 1)[0]
+    rule = plan.copies(1, layout_of(angular), 6)[0]
     randomize(rule)
     for name, buffer in rule.named_buffers():
         if name.endswith(".scale"):
@@ -69,7 +69,7 @@ def test_published_rules(double: torch.dtype) -> None:
             assert_close(message[0], new.unsqueeze(1) * orbital_sum, 1e-13, "message")
         assert len(message) == isinstance(rule, Equivariant)
         envelope = torch.rand(5)
-        assert torch.equal(rule.filter(torch.rand(5, 4), envelope, envelope)[0], envelope)
+        assert torch.equal(rule.edge_filter(torch.rand(5, 4), envelope, envelope)[0], envelope)
 
 
 def test_filtered_rule(double: torch.dtype) -> None:
@@ -79,7 +79,7 @@ def test_filtered_rule(double: torch.dtype) -> None:
         assert_close(message[:, m], new * rule.gain[degree] * given[3][:, m], 1e-13, "message")
     radial, envelope = torch.rand(5, 4), torch.rand(5)
     expected = envelope.unsqueeze(1) + radial @ rule.radial_filter / 2
-    assert_close(rule.filter(radial, envelope, envelope)[0], expected, 1e-13, "filter")
+    assert_close(rule.edge_filter(radial, envelope, envelope)[0], expected, 1e-13, "filter")
 
 
 def unscaled_product(rule: Coupled, narrow: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def test_new_filtered_rules_are_the_published_one(double: torch.dtype) -> None:
     coupled.build(layout_of(HARMONICS), 6)
     for new in (rule, coupled):
         envelope = torch.rand(5)
-        filters = new.filter(torch.rand(5, 4), envelope, envelope)[0]
+        filters = new.edge_filter(torch.rand(5, 4), envelope, envelope)[0]
         assert_close(filters, envelope.unsqueeze(1).expand(-1, 4), 1e-13, "filter")
 
 
@@ -140,17 +140,17 @@ def test_filters_of_the_coupled_rule_are_graded(double: torch.dtype) -> None:
     coupled = Coupled([6])
     coupled.build(layout_of(HARMONICS), 6)
     far, near = torch.rand(5) + 1, torch.rand(5)
-    (filters,) = coupled.filter(torch.rand(5, 4), far, near)
+    (filters,) = coupled.edge_filter(torch.rand(5, 4), far, near)
     expected = torch.stack([near + (far - near) * (n / 3) ** 3 for n in range(4)], dim=1)
     assert_close(filters, expected, 1e-13, "filter")
     torch.nn.init.normal_(coupled.radial_filter)
     radial = torch.rand(5, 4)
-    (changed,) = coupled.filter(radial, far, near)
+    (changed,) = coupled.edge_filter(radial, far, near)
     assert_close(changed, expected + radial @ coupled.radial_filter / 2, 1e-13, "learned filter")
 
 
 def test_every_filter_ends_with_the_envelope(plan: MessageRule) -> None:
-    (weight,) = built(plan).filter(torch.zeros(5, 4), torch.zeros(5), torch.zeros(5))
+    (weight,) = built(plan).edge_filter(torch.zeros(5, 4), torch.zeros(5), torch.zeros(5))
     assert not bool(weight.any())
 
 
@@ -201,9 +201,9 @@ def test_every_rule_is_reset_and_rebuilt(plan: MessageRule) -> None:
 
 
 def test_local_has_no_iterations() -> None:
-    assert Local().copies(layout_of(HARMONICS), 6, 0) == []
+    assert Local().copies(0, layout_of(HARMONICS), 6) == []
     with pytest.raises(ValueError, match="nothing travels, so expected num_iterations=0, got 2"):
-        Local().copies(layout_of(HARMONICS), 6, 2)
+        Local().copies(2, layout_of(HARMONICS), 6)
 
 
 def test_coupling_needs_harmonics() -> None:
