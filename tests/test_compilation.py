@@ -16,7 +16,7 @@ from equireann_pyg.cli import main
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.inference.compiled import CompiledPotential
 from equireann_pyg.inference.exported import export_potential, load_exported
-from equireann_pyg.ops import extension, plain_path
+from equireann_pyg.ops import by_reference, extension
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 from tests.copper import write_frames
 
@@ -77,7 +77,7 @@ def assert_same_gradients(made: Potential, batches: list[Data]) -> None:
 
     for batch in batches:
         actual = gradients(compiled, batch)
-        with plain_path():
+        with by_reference():
             expected = gradients(made, batch)
         for mine, theirs in zip(actual, expected, strict=True):
             assert_close(mine, theirs, 1e-9, "gradient", smallest=1e-8)

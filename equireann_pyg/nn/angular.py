@@ -127,6 +127,9 @@ class Angular(Plan, ExactBuffers):
         ValueError: if ``max_degree`` is negative.
     """
 
+    _combination: Tensor
+    """Angular part in terms of monomials, float64."""
+
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__()
         if max_degree < 0:

@@ -15,18 +15,20 @@ from equireann_pyg.ops.operator import operator
 def _product_derivative(
     needed: Sequence[bool], grad: Tensor, a: Tensor, b: Tensor, weight: Tensor, *rest: Any
 ) -> tuple[Tensor | None, ...]:
-    *table, _, (i, j, k) = rest
+    species, entries, values, _, (i, j, k) = rest
+    table = (species, entries, values)
     return (
         coupled(grad, b, weight, *table, a.size(1), (k, j, i)) if needed[0] else None,
         coupled(a, grad, weight, *table, b.size(1), (i, k, j)) if needed[1] else None,
-        coupled_weight(a, b, grad, *table, *weight.shape[:2], (i, j, k)) if needed[2] else None,
+        coupled_weight(a, b, grad, *table, weight.size(0), weight.size(1), (i, j, k)) if needed[2] else None,
     )
 
 
 def _weight_derivative(
     needed: Sequence[bool], grad: Tensor, a: Tensor, b: Tensor, factor: Tensor, *rest: Any
 ) -> tuple[Tensor | None, ...]:
-    *table, _, _, (i, j, k) = rest
+    species, entries, values, _, _, (i, j, k) = rest
+    table = (species, entries, values)
     return (
         coupled(factor, b, grad, *table, a.size(1), (k, j, i)) if needed[0] else None,
         coupled(a, factor, grad, *table, b.size(1), (i, k, j)) if needed[1] else None,
@@ -141,5 +143,3 @@ def _(a: Tensor, b: Tensor, components: Sequence[int]) -> Tensor:
     entries = torch.tensor([[m, m, degree, 0] for m, degree in enumerate(degrees)], dtype=torch.int32)
     ones = torch.ones(len(degrees), dtype=torch.float64)
     return coupled(a, b, a.new_ones(1, 1, a.size(2)), None, entries, ones, len(components))
-
-

@@ -22,7 +22,14 @@ from torch import Tensor
 from equireann_pyg.ops.operator import Kernel, Operator, P, R, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")
-KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "SymInt", float: "float", bool: "bool", Sequence[int]: "int[]"}
+KINDS = {
+    Tensor: "Tensor",
+    Tensor | None: "Tensor?",
+    int: "SymInt",
+    float: "float",
+    bool: "bool",
+    Sequence[int]: "int[]",
+}
 
 Function = Callable[..., Any]
 Values = tuple[Any, ...]
@@ -74,7 +81,7 @@ class KernelOperator(Operator[P, R]):
 
     def call(self, suffix: str) -> Function:
         """The function of :data:`LIBRARY`."""
-        return getattr(torch.ops.equireann, self.name + suffix)
+        return getattr(torch.ops.equireann, self.name + suffix).default
 
     def kernel(self, device: str, suffix: str = "", **options: Any) -> Callable[[Function], Function]:
         """Decorator of the kernel for a kind of device.
@@ -218,7 +225,7 @@ def pullback(function: Function, places: Sequence[int], cotangents: Any, values:
         changed = dict(zip(present, some, strict=True))
         return function(*(changed.get(place, value) for place, value in enumerate(values)))
 
-    _, pull = torch.func.vjp(of_present, *(values[place] for place in present))
+    pull: Function = torch.func.vjp(of_present, *(values[place] for place in present))[1]
     made = dict(zip(present, pull(cotangents), strict=True))
     nothing = values[present[0]].new_empty(0)
     return tuple(made.get(place, nothing) for place in places)

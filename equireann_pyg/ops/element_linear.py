@@ -98,4 +98,6 @@ def degree_linear(orbital: Tensor, weight: Tensor, components: Sequence[int]) ->
 @degree_linear.kernel("cpu")
 def _(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> Tensor:
     degrees = torch.tensor([degree for degree, count in enumerate(components) for _ in range(count)])
-    return element_linear(orbital.flatten(0, 1), degrees.repeat(orbital.size(0)), weight).unflatten(0, orbital.shape[:2])
+    return element_linear(orbital.flatten(0, 1), degrees.repeat(orbital.size(0)), weight).unflatten(
+        0, orbital.shape[:2]
+    )

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
-from typing_extensions import ParamSpec
 
 from equireann_pyg.ops.extension import load_kernels
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 KERNEL_TYPES = (torch.float32, torch.float64)
 READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels}
@@ -103,13 +103,14 @@ class Operator(Generic[P, R]):
         """Evaluate by the kernel if it may stand in, else by the reference."""
         values: Any = self._all(args, kwargs)
         kernel = self.serving(values)
-        return self.reference(*values) if kernel is None else kernel.function(*values)
+        function: Callable[..., Any] = self.reference if kernel is None else kernel.function
+        return function(*values)
 
     def _all(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Arguments in their order, with those that are left out."""
-        values = args + self._defaults[len(args) :]
-        if not kwargs and len(args) <= len(values) and inspect.Parameter.empty not in values[len(args) :]:
-            return values
+        missing = self._defaults[len(args) :]
+        if not kwargs and len(args) <= len(self._defaults) and inspect.Parameter.empty not in missing:
+            return args + missing
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.args
