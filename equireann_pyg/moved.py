@@ -44,18 +44,22 @@ MOVED = {
 }
 """Modules that hold what was in an old one; all paths are below the package."""
 
-RENAMED: dict[str, dict[str, str]] = {}
-"""New name of every renamed one, by the module, old or present, that it was public in."""
+RENAMED: dict[str, dict[str, str]] = {
+    "nn.linear": {name: f"nn.scaling.{name}" for name in ("ScaledLinear", "SoftLimit", "degree_scale")},
+}
+"""New name, or new path, of what has another one now, by the module, old or present, that it was public in."""
 
 _said: set[str] = set()
 
 
 def home(path: str) -> str:
     """Present path of a class or function, with its package, from an old or present one; says nothing."""
-    module, _, name = path.removeprefix(f"{PACKAGE}.").rpartition(".")
     if not path.startswith(f"{PACKAGE}."):
         return path
+    module, _, name = path.removeprefix(f"{PACKAGE}.").rpartition(".")
     name = RENAMED.get(module, {}).get(name, name)
+    if "." in name:
+        return f"{PACKAGE}.{name}"
     modules = [f"{PACKAGE}.{place}" for place in MOVED.get(module, (module,)) if place] or [PACKAGE]
     place = next((one for one in modules[1:] if hasattr(import_module(one), name)), modules[0])
     return f"{place}.{name}"
@@ -67,11 +71,12 @@ def renamed(module: str, name: str) -> Any:
     Raises:
         AttributeError: if it never had such a name.
     """
-    new = RENAMED.get(module.removeprefix(PACKAGE).removeprefix("."), {}).get(name)
-    if new is None:
+    path = home(f"{module}.{name}")
+    if path == f"{module}.{name}":
         raise AttributeError(f"module '{module}' has no attribute '{name}'")
-    _say(f"{module}.{name}", f"{module}.{new}", 4)  # used in a module's __getattr__
-    return getattr(import_module(module), new)
+    _say(f"{module}.{name}", path, 4)
+    place, _, new = path.rpartition(".")
+    return getattr(import_module(place), new)
 
 
 def install() -> None:

@@ -104,6 +104,15 @@ def test_renamed_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert moved.home("equireann_pyg.training.Before") == "equireann_pyg.training.PotentialTask"
 
 
+def test_names_of_a_module_that_stays() -> None:
+    with pytest.warns(FutureWarning, match=r"nn.linear.SoftLimit is now equireann_pyg.nn.scaling.SoftLimit") as said:
+        from equireann_pyg.nn.linear import SoftLimit
+    assert SoftLimit is nn.SoftLimit
+    assert said[0].filename == __file__
+    with pytest.raises(AttributeError, match=r"nn\.linear' has no attribute 'Gone'"):
+        _ = nn.linear.Gone
+
+
 def test_home_leaves_other_paths() -> None:
     for path in (
         "equireann_pyg.nn.descriptor.Density",

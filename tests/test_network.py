@@ -238,7 +238,12 @@ def sizes(model: OrbitalNetwork, data: Data) -> Iterator[tuple[str, float]]:
     hooks = [
         part.register_forward_hook(watch(name)) for name, part in model.named_modules() if type(part).__name__ in kinds
     ]
-    with torch.no_grad(), by_reference():  # which calls every part
+    for part in model.modules():
+        if isinstance(part, ACEProducts):  # whose operator calls no part for the product
+            hooks.append(
+                part.register_forward_pre_hook(lambda part, given: part.coupling(part.mix(given[0]), given[1]))
+            )
+    with torch.no_grad():
         model(*inputs(data, model))
     for hook in hooks:
         hook.remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from equireann_pyg.earlier import Recipe, present_named
+from equireann_pyg.models.earlier import Recipe, present_named
 from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn import (
     Angular,

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from equireann_pyg.earlier import Recipe, present_network
 from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
+from equireann_pyg.models.earlier import Recipe, present_network
 from equireann_pyg.nn import (
     Angular,
     CartesianMoments,

@@ -22,7 +22,7 @@ from equireann_pyg.nn.e3nn_layout import e3nn_irreps, from_e3nn, to_e3nn
 from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
 from equireann_pyg.nn.isolation import isolation
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.nn.linear import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit
+from equireann_pyg.nn.linear import DegreeDot, DegreeLinear
 from equireann_pyg.nn.message import Coupled, Equivariant, Filtered, Invariant, Local, MessageRule
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
 from equireann_pyg.nn.moments import MomentContractions
@@ -31,7 +31,7 @@ from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
 from equireann_pyg.nn.radial import ElementGaussians, ElementRadial, GaussianRadial, PairGaussians, PairRadial, Radial
 from equireann_pyg.nn.readout import ScalarReadout, TensorReadout, VectorReadout
 from equireann_pyg.nn.repulsion import ZBL
-from equireann_pyg.nn.scaling import ElementStandardize, SoftStandardize
+from equireann_pyg.nn.scaling import ElementStandardize, ScaledLinear, SoftLimit, SoftStandardize
 
 __all__ = [
     "ZBL",

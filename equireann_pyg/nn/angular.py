@@ -144,6 +144,8 @@ class Angular(Plan, ExactBuffers):
 
     def polynomials(self, vec: Tensor) -> Tensor:
         """Homogeneous polynomials of ``vec [E, 3]`` -> ``[E, lm]``, from their coefficients in the monomials."""
+        if not hasattr(self, "_combination"):
+            raise TypeError(f"{type(self).__name__} must define polynomials(vec)")
         return polynomials(vec, self._combination, self.max_degree)
 
     def forward(self, vec: Tensor, r: Tensor) -> Tensor:

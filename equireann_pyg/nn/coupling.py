@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.nn.exact import ExactBuffers
-from equireann_pyg.nn.linear import degree_scale
+from equireann_pyg.nn.scaling import degree_scale
 from equireann_pyg.ops import coupled, self_coupled
 
 Path = tuple[int, int, int]

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.layout import Layout, degree_of
-from equireann_pyg.nn.linear import DegreeLinear, ScaledLinear, SoftLimit
+from equireann_pyg.nn.linear import DegreeLinear
 from equireann_pyg.nn.mlp import ElementMLP
 from equireann_pyg.nn.plan import Plan
+from equireann_pyg.nn.scaling import ScaledLinear, SoftLimit
 
 GRADING = 3
 """Power with which the reach of the channels of :class:`Coupled` grows from the first to the last."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.nn.linear import ScaledLinear
+from equireann_pyg.nn.scaling import ScaledLinear
 
 MAX_DEGREE = 3
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.nn.linear import DegreeDot, ScaledLinear
+from equireann_pyg.nn.linear import DegreeDot
+from equireann_pyg.nn.scaling import ScaledLinear
 from equireann_pyg.ops import product_invariants
 
 MAX_ORDER = 4

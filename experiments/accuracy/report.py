@@ -15,6 +15,7 @@ from equireann_pyg.evaluation import plots
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import Published, published
 from experiments.accuracy.suite import SUITE
+from experiments.benchmarks.figures import legend, plain_log
 from experiments.benchmarks.models import models
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.tables import (
@@ -27,7 +28,6 @@ from experiments.benchmarks.tables import (
     publish,
     run_sheet,
 )
-from experiments.non_local.figures import legend, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

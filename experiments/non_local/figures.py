@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equireann_pyg.evaluation import plots
+from experiments.benchmarks.figures import legend, plain_log
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.tables import chosen, distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 Curves = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 """Abscissa, reference, and prediction of every model."""
@@ -65,15 +65,6 @@ def lengths(axis: Axes, rows: Sequence[Row]) -> None:
     plain_log(axis.yaxis)
 
 
-def plain_log(axis: Axis) -> None:
-    """Numbers without powers on a logarithmic axis, also where it spans less than a decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
 def panels(picture: Any, axes: Any, xlabel: str) -> None:
     """Labels, one legend, and no empty axes."""
     drawn = [axis for axis in axes.flat if axis.lines]
@@ -82,15 +73,6 @@ def panels(picture: Any, axes: Any, xlabel: str) -> None:
     picture.supxlabel(xlabel, fontsize=10)
     picture.supylabel("energy (eV)", fontsize=10)
     legend(picture, drawn[0], wide=axes.shape[1] > 1)
-
-
-def legend(picture: Any, *axes: Axes, wide: bool = True) -> None:
-    """One legend, of all that some axes show, above them."""
-    labels = {}
-    for axis in axes:
-        labels |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    columns = len(labels) if wide else 2
-    picture.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:

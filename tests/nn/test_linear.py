@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from equireann_pyg.nn import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit, SphericalHarmonics
-from equireann_pyg.nn.linear import LIMIT
+from equireann_pyg.nn.scaling import ORBITAL_LIMIT
 from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
 
@@ -134,7 +134,7 @@ def test_limit_bends_the_size_only(plain: bool, dtype: torch.dtype) -> None:
         far = limit(1e6 * orbital)
         for part, given in zip(far.split(COMPONENTS, dim=1), orbital.split(COMPONENTS, dim=1), strict=True):
             size = part.square().mean(1).sqrt()  # -> [N, n]
-            assert_close(size, torch.full_like(size, LIMIT), 1e-4, "size far out")
+            assert_close(size, torch.full_like(size, ORBITAL_LIMIT), 1e-4, "size far out")
             direction = given / given.norm(dim=1, keepdim=True)
             assert_close(part / part.norm(dim=1, keepdim=True), direction, TOLERANCE[dtype], "direction")
         zero = torch.zeros(2, 9, 4, requires_grad=True)

@@ -21,8 +21,7 @@ from equireann_pyg.nn import (
     SelfCoupling,
     SphericalHarmonics,
 )
-from equireann_pyg.nn.linear import degree_scale
-from equireann_pyg.nn.scaling import calibrate
+from equireann_pyg.nn.scaling import calibrate, degree_scale
 from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 from tests.nn.test_descriptor import SPECIES, layout_of

@@ -18,8 +18,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
     clebsch_gordan,
 )
-from equireann_pyg.nn.linear import degree_scale
-from equireann_pyg.nn.scaling import calibrate
+from equireann_pyg.nn.scaling import calibrate, degree_scale
 from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close
 from tests.nn.test_descriptor import SPECIES, built
