@@ -34,7 +34,6 @@ copybutton_prompt_text = "$ "
 
 html_math_renderer = "mathml"
 html_show_copyright = False
-smartquotes_action = "qe"  # options keep their dashes
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"

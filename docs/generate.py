@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -152,7 +153,7 @@ def option(action: Any) -> list[str]:
     """One option: its name, help and default."""
     names = [name for name in action.option_strings if not name.endswith("+")] or [action.dest]
     values = str(getattr(action, "metavar", None) or names[-1].lstrip("-").rpartition(".")[2].upper())
-    text = " ".join(str(action.help or "").split()).replace("*", r"\*")
+    text = re.sub(r"(?<!`)(--[\w.]+)", r"``\1``", " ".join(str(action.help or "").split()).replace("*", r"\*"))
     default = action.default
     shown = "" if default is None or str(default).startswith("==") or default is False else f" Default: ``{default}``."
     shape = "" if not action.option_strings or action.nargs == 0 else f" {values}"
