@@ -53,7 +53,7 @@ python_use_unqualified_type_names = True
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!equireann_pyg\b).*"),  # names of other packages: there is no index of theirs here
-    (r"py:.*", r"equireann_pyg(\.\w+)*\.(_\w+|Function)"),  # private base classes, type variables
+    (r"py:.*", r"equireann_pyg(\.\w+)*\.(_\w+|[A-Z])"),  # private base classes, type variables
 ]
 
 

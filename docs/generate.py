@@ -40,9 +40,14 @@ def modules(room: str) -> Iterator[ModuleType]:
     """The room itself and what is in it; of the package only its own modules."""
     package = importlib.import_module(room)
     yield package
-    for part in pkgutil.iter_modules(package.__path__):
+    for part in pkgutil.iter_modules(getattr(package, "__path__", [])):
         if not part.ispkg and not part.name.startswith("_") and part.name not in INTERNAL:
             yield importlib.import_module(f"{room}.{part.name}")
+
+
+def is_function(value: Any) -> bool:
+    """Whether a value is a function, or an operator made of one."""
+    return callable(value) and inspect.isfunction(inspect.unwrap(value))
 
 
 def objects(module: ModuleType) -> list[str]:
@@ -52,7 +57,7 @@ def objects(module: ModuleType) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_")
         and getattr(value, "__module__", None) == module.__name__
-        and (inspect.isclass(value) or inspect.isfunction(value))
+        and (inspect.isclass(value) or is_function(value))
     ]
 
 
@@ -72,17 +77,12 @@ def public_name(module: str, name: str) -> str:
 
 
 def found(path: str) -> Any:
-    """What a dotted path names, or None."""
-    parts = path.split(".")
-    for count in range(len(parts), 0, -1):
-        try:
-            value: Any = importlib.import_module(".".join(parts[:count]))
-        except ImportError:
-            continue
-        for part in parts[count:]:
-            value = getattr(value, part, None)
-        return value
-    return None
+    """What a dotted path names, or None; a class or function goes before a module of its name."""
+    owner, _, name = path.rpartition(".")
+    for parent in (sys.modules.get(owner), found(owner) if owner else None):
+        if (value := getattr(parent, name, None)) is not None:
+            return value
+    return sys.modules.get(path)
 
 
 def documented_name(target: str, module: str | None, cls: str | None) -> str | None:
@@ -92,7 +92,7 @@ def documented_name(target: str, module: str | None, cls: str | None) -> str | N
             continue
         owner, _, name = path.rpartition(".")
         for defined, member in ((found(path), ""), (found(owner), f".{name}")):
-            named = inspect.isclass(defined) or (inspect.isfunction(defined) and not member)
+            named = inspect.isclass(defined) or (is_function(defined) and not member)
             if named and defined.__module__.startswith(PACKAGE) and "." not in defined.__qualname__:
                 return public_name(defined.__module__, defined.__qualname__) + member
         if name.isupper():

@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 from ase import units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
@@ -19,8 +18,8 @@ atoms.calc = EquiREANNCalculator(file)
 BFGS(atoms, logfile=None).run(fmax=0.05, steps=50)
 print(f"relaxed: {atoms.get_potential_energy():.3f} eV, largest force {np.abs(atoms.get_forces()).max():.3f} eV/Å")
 
-MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(0))
-Stationary(atoms)
+momenta = np.random.default_rng(0).normal(size=(len(atoms), 3)) * np.sqrt(units.kB * 300 * atoms.get_masses())[:, None]
+atoms.set_momenta(momenta - momenta.mean(0))  # 300 K, at rest as a whole
 dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
 totals = []
 dynamics.attach(lambda: totals.append(atoms.get_total_energy()))
