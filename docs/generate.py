@@ -9,7 +9,6 @@ import pkgutil
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
@@ -36,13 +35,20 @@ def rooms() -> list[str]:
     return [f"{PACKAGE}.{part.name}" for part in pkgutil.iter_modules(equireann_pyg.__path__) if part.ispkg]
 
 
-def modules(room: str) -> Iterator[ModuleType]:
-    """The room itself and what is in it; of the package only its own modules."""
+def modules(room: str) -> list[ModuleType]:
+    """The room itself and what is in it, modules with public names first; of the package only its own modules."""
     package = importlib.import_module(room)
-    yield package
+    parts = []
     for part in pkgutil.iter_modules(getattr(package, "__path__", [])):
         if not part.ispkg and not part.name.startswith("_") and part.name not in INTERNAL:
-            yield importlib.import_module(f"{room}.{part.name}")
+            parts.append(importlib.import_module(f"{room}.{part.name}"))
+    return [package, *sorted(parts, key=is_inner)]
+
+
+def is_inner(module: ModuleType) -> bool:
+    """Whether no name of a module is public in its room."""
+    room = importlib.import_module(module.__name__.rpartition(".")[0])
+    return not set(objects(module)) & {*getattr(room, "__all__", ()), *equireann_pyg.__all__}
 
 
 def is_function(value: Any) -> bool:

@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "equireann_pyg"
 FILES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = [*FILES, *sorted((ROOT / "experiments").rglob("*.py"))]
-ALL_FILES = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]
+ALL_FILES = [
+    *SOURCES,
+    *(path for name in ("tests", "examples", "docs") for path in sorted((ROOT / name).rglob("*.py"))),
+]
 KERNELS = sorted(path for ending in ("cpp", "h") for path in PACKAGE.rglob(f"*.{ending}"))
 LAYERS = [  # a room imports only from layers above its own
     {"elements", "files", "moved"},

@@ -97,8 +97,8 @@ def coupled_weight(
         species: element index ``[N]``; may be None where S = 1.
         entries: ``[E, 4]``.
         values: ``[E]``.
-        num_species: S.
-        num_paths: P.
+        num_species: number S of elements.
+        num_paths: number P of paths.
         roles: columns of the entries that belong to a, b and g.
 
     Returns:

@@ -17,7 +17,7 @@ def soft_standardize(x: Tensor, species: Tensor, mean: Tensor, scale: Tensor, li
         species: element index ``[N]``.
         mean: ``[S, k]``, a constant.
         scale: ``[S, k]``, a constant.
-        limit: a.
+        limit: a, in standard deviations.
 
     Returns:
         ``[N, k]``
