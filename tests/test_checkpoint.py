@@ -17,9 +17,9 @@ CUTOFF = 3.0
 MODELS: dict[str, tuple[type[EquiREANN], dict[str, Any]]] = {
     "equireann": (EquiREANN, {}),
     "equireann-paper": (EquiREANN, {"angular": CartesianMoments(2, unit=False), "envelope": CosineCutoff()}),
-    "equireann-shared": (EquiREANN, {"share_contraction": True, "pair_radial": False, "num_iterations": 1}),
+    "fewer-iterations": (EquiREANN, {"num_iterations": 1}),
     "reann": (REANN, {"angular": SphericalHarmonics(3), "envelope": PolynomialCutoff(4)}),
-    "eann": (EANN, {"hidden_channels": [16], "pair_radial": False}),
+    "eann": (EANN, {"hidden_channels": [16]}),
 }
 
 

@@ -47,12 +47,12 @@ def model(kind: str, elements: list[str]) -> torch.nn.Module:
             nn.ACEProducts(4, 3),
             nn.Coupled([8], 4),
             nn.AllReadout([8]),
-            num_radial=4,
+            radial=nn.ElementRadial(4),
             num_iterations=1,
         )
     if kind == "EANN":
         return EANN(elements, CUTOFF, num_radial=4, num_density=8, hidden_channels=[8])
-    return {"EquiREANN": EquiREANN, "REANN": REANN}[kind](elements, CUTOFF, pair_radial=kind == "REANN", **SMALL)
+    return {"EquiREANN": EquiREANN, "REANN": REANN}[kind](elements, CUTOFF, **SMALL)
 
 
 def trained(kind: str = "EquiREANN", properties=(), shift: float = 0.0) -> Potential:

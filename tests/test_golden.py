@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from equireann_pyg import REANN, EquiREANN, Potential
+from equireann_pyg import REANN, EquiREANN, OrbitalNetwork, Potential
 from equireann_pyg.nn import CartesianMoments, CosineCutoff, ElementStandardize, Equivariant, SphericalHarmonics
 from equireann_pyg.testing import assert_close, make_graph, random_cluster, randomize
+from tests.variants import shared_by_element
 
 POSITIONS = [[0.0, 0.0, 0.0], [1.1, 0.2, -0.1], [-0.3, 1.4, 0.5], [0.6, -0.8, 1.9]]
 
@@ -86,7 +87,6 @@ def golden_model(kind: type[EquiREANN], unit: bool) -> EquiREANN:
         num_radial=2,
         num_density=3,
         num_iterations=2,
-        pair_radial=False,
     ).double()
     with torch.no_grad():
         model.coefficient.copy_(torch.tensor([[0.6, -0.3]], dtype=torch.float64))
@@ -125,7 +125,9 @@ def test_golden_values_before_the_first_iteration() -> None:
     assert first[0].tolist() == pytest.approx(expected, rel=1e-13)
 
 
-def edge_form(model: EquiREANN, z: Tensor, edge_index: Tensor, edge_vec: Tensor, equivariant: bool) -> list[Tensor]:
+def edge_form(
+    model: OrbitalNetwork, z: Tensor, edge_index: Tensor, edge_vec: Tensor, equivariant: bool
+) -> list[Tensor]:
     """Standardised densities of all iterations by the published edge form, in loops and with all 3^l Cartesian components.
 
     phi_ij^{t+1} = phi_ij^t + f(r_ij) psi_j^t, psi_i^t = sum_j c_j^t phi_ij^t.
@@ -149,7 +151,7 @@ def edge_form(model: EquiREANN, z: Tensor, edge_index: Tensor, edge_vec: Tensor,
         psi = [torch.zeros_like(phi[0]) for _ in range(num_nodes)]
         for (j, i), orbital in zip(edge_index.T.tolist(), phi, strict=True):
             psi[i] = psi[i] + coefficient[j] * orbital
-        weight = model.descriptors[0 if model.share_contraction else t].density.weight
+        weight = model.descriptors[t].density.weight
         densities = torch.stack([torch.einsum("an,ank->ak", p, weight[degree_of]).square().sum(0) for p in psi])
         features.append(model.scalings[t](densities, species))
         if t == model.num_iterations:
@@ -165,7 +167,10 @@ def edge_form(model: EquiREANN, z: Tensor, edge_index: Tensor, edge_vec: Tensor,
 @pytest.mark.parametrize("kind", [EquiREANN, REANN])
 def test_node_form_is_the_edge_form(kind: type[EquiREANN], unit: bool, share: bool, double: torch.dtype) -> None:
     options = {"angular": CartesianMoments(2, unit), "envelope": CosineCutoff(), "num_radial": 3, "num_density": 4}
-    model = kind(["H", "C"], 3.0, **options, num_iterations=3, hidden_channels=[5], share_contraction=share)
+    if share:
+        model = shared_by_element(["H", "C"], 3.0, rule=kind.rule, **options, num_iterations=3, hidden_channels=[5])
+    else:
+        model = kind(["H", "C"], 3.0, **options, num_iterations=3, hidden_channels=[5])
     randomize(model)
     data = random_cluster([1, 6], 5.0, num_atoms=5, spacing=2.0)  # some edges are longer than the model's cutoff
     edge_vec = data.pos[data.edge_index[0]] - data.pos[data.edge_index[1]]

@@ -16,7 +16,7 @@ from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.inference.compiled import compile_potential
 from equireann_pyg.inference.exported import export_potential
-from equireann_pyg.nn import ZBL, ACEProducts, AllReadout, Coupled
+from equireann_pyg.nn import ZBL, ACEProducts, AllReadout, Coupled, PairRadial
 from equireann_pyg.potential.checkpoint import potential_state
 from equireann_pyg.properties import Dipole
 from equireann_pyg.testing import (
@@ -54,7 +54,7 @@ def model(kind: str) -> torch.nn.Module:
         made: OrbitalNetwork = EquiREANN(["H", "C"], 3.0, num_radial=4, num_density=8, hidden_channels=[8])
     else:
         parts = ACEProducts(4, order=3), Coupled([8], num_channels=2), AllReadout([8])
-        made = OrbitalNetwork(["H", "C"], 3.0, *parts, num_radial=4, num_iterations=1)
+        made = OrbitalNetwork(["H", "C"], 3.0, *parts, radial=PairRadial(4), num_iterations=1)
     randomize(made)
     return made
 

@@ -31,18 +31,21 @@ from equireann_pyg.nn import (
     AllReadout,
     CartesianMoments,
     Coupled,
+    DecayingCutoff,
     Density,
+    ElementRadial,
     Equivariant,
     Invariant,
     LastReadout,
     Local,
     MessageRule,
     MomentContractions,
+    PairRadial,
     PowerSpectrum,
     Shared,
     SphericalHarmonics,
 )
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import (
     assert_close,
@@ -79,7 +82,7 @@ def fresh(descriptor: str, rule: str, /, num_iterations: int = 2, **kwargs: Any)
         "descriptor": DESCRIPTORS[descriptor][0],
         "rule": ALL_RULES[rule],
         "readout": AllReadout([6]),
-        "num_radial": 4,
+        "radial": PairRadial(4),
     } | kwargs
     count = 0 if rule == "local" else num_iterations
     torch.manual_seed(0)
@@ -108,14 +111,14 @@ def test_all_paths_agree(descriptor: str, rule: str, double: torch.dtype) -> Non
         expected = predict(potential, data)
         output = BlockPotential(potential, 1)(data)
         assert_close(output["forces"], expected["forces"], 1e-10, "forces in blocks")
-        with plain_path():
+        with by_reference():
             for name, value in predict(potential, data).items():
                 assert_close(value, expected[name], 1e-10, name)
     gradients = []
     constants = {"model.readout.network.out.bias", "model.readout.linear.bias"}  # no force knows of them
     parameters = {name: value for name, value in potential.named_parameters() if name not in constants}
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             loss = potential.train()(data)["forces"].square().sum()
         gradients.append(torch.autograd.grad(loss, list(parameters.values())))
     for name, actual, value in zip(parameters, *gradients, strict=True):
@@ -167,32 +170,22 @@ def test_recipe(readout: LastReadout, shared: bool) -> None:
     for descriptor, rule in PAIRS:
         plan, angular = DESCRIPTORS[descriptor]
         arguments = (Shared(plan) if shared else plan, ALL_RULES[rule], readout, angular)
-        model = OrbitalNetwork(
-            ["C"], 4.0, *arguments, num_radial=3, num_iterations=2 * (rule != "local"), pair_radial=False
-        )
+        radial = ElementRadial(3, 0.7, DecayingCutoff())
+        model = OrbitalNetwork(["C"], 4.0, *arguments, radial=radial, num_iterations=2 * (rule != "local"))
         rebuilt = build(recipe(model))
         assert repr(rebuilt) == repr(model)
         assert recipe(rebuilt) == recipe(model)
         rebuilt.load_state_dict(model.state_dict())
 
 
-@pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize(("kind", "rule"), [(EquiREANN, Equivariant), (REANN, Invariant), (EANN, Local)])
-def test_the_named_models_are_three_lines(kind: type[EquiREANN], rule: type[MessageRule], share: bool) -> None:
+def test_the_named_models_are_three_lines(kind: type[EquiREANN], rule: type[MessageRule]) -> None:
     count = 0 if kind is EANN else 3
-    density, options = Density(8), {} if kind is EANN else {"share_contraction": share}
     torch.manual_seed(0)
-    named = kind(["H", "C"], 3.0, num_radial=4, num_density=8, hidden_channels=[8], **options)
+    named = kind(["H", "C"], 3.0, num_radial=4, num_density=8, hidden_channels=[8])
     torch.manual_seed(0)
-    general = OrbitalNetwork(
-        ["H", "C"],
-        3.0,
-        Shared(density) if share and count else density,
-        rule([8]),
-        LastReadout([8]),
-        num_radial=4,
-        num_iterations=count,
-    )
+    plans = Density(8), rule([8]), LastReadout([8])
+    general = OrbitalNetwork(["H", "C"], 3.0, *plans, radial=PairRadial(4), num_iterations=count)
     data = random_cluster([1, 6], 3.0)
     for model in (named, general):
         model.fit_statistics(*inputs(data, model))
@@ -209,7 +202,7 @@ def test_shared_descriptors(double: torch.dtype) -> None:
     data = Batch.from_data_list([random_cluster([1, 6], 3.0, 8, seed=seed) for seed in range(8)])
     counts = []
     for plan in (PowerSpectrum(3), Shared(PowerSpectrum(3))):
-        model = OrbitalNetwork(["H", "C"], 3.0, plan, num_radial=4, num_iterations=2)
+        model = OrbitalNetwork(["H", "C"], 3.0, plan, radial=PairRadial(4), num_iterations=2)
         model.fit_statistics(*inputs(data, model))
         counts.append(len(list(model.descriptors.parameters())))
         for t, (_, features) in enumerate(model.iterate(*inputs(data, model))):
@@ -245,7 +238,12 @@ def sizes(model: OrbitalNetwork, data: Data) -> Iterator[tuple[str, float]]:
     hooks = [
         part.register_forward_hook(watch(name)) for name, part in model.named_modules() if type(part).__name__ in kinds
     ]
-    with torch.no_grad(), plain_path():  # which calls every part
+    for part in model.modules():
+        if isinstance(part, ACEProducts):  # whose operator calls no part for the product
+            hooks.append(
+                part.register_forward_pre_hook(lambda part, given: part.coupling(part.mix(given[0]), given[1]))
+            )
+    with torch.no_grad():
         model(*inputs(data, model))
     for hook in hooks:
         hook.remove()
@@ -257,7 +255,7 @@ def test_unit_variance_at_the_start(descriptor: str, rule: str) -> None:
     """Orbitals, products, features and messages before their coefficient; of the published parts the features only."""
     plans = {"descriptor": DESCRIPTORS[descriptor][0], "rule": ALL_RULES[rule]}
     wide = {name: type(plan)(**plan.config | _channels(plan, 32)) for name, plan in plans.items()}
-    model = fresh(descriptor, rule, num_radial=8, num_iterations=3, **wide)
+    model = fresh(descriptor, rule, radial=PairRadial(8), num_iterations=3, **wide)
     data = Batch.from_data_list([random_cluster([1, 6], 3.0, 8, seed=seed) for seed in range(16)])
     model.fit_statistics(*inputs(data, model))
     seen = list(sizes(model, data))

@@ -27,12 +27,13 @@ from equireann_pyg.testing import (
     random_crystal,
     sample_graphs,
 )
+from tests.variants import shared_by_element
 
 MakePotential = Callable[..., Potential]
 VARIANTS: dict[str, dict[str, Any]] = {
     "equireann": {},
     "equireann-cartesian": {"angular": CartesianMoments(2, unit=False), "envelope": CosineCutoff()},
-    "equireann-shared": {"angular": SphericalHarmonics(3), "share_contraction": True, "pair_radial": False},
+    "shared": {"kind": shared_by_element, "angular": SphericalHarmonics(3)},
     "reann": {"kind": REANN},
     "eann": {"kind": EANN},
 }

@@ -15,7 +15,7 @@ from equireann_pyg import REANN, Potential, from_ase
 from equireann_pyg.cli import main
 from equireann_pyg.data import AtomsDataModule, Batches
 from equireann_pyg.models.network import OrbitalNetwork
-from equireann_pyg.nn import AllReadout, Density
+from equireann_pyg.nn import AllReadout, Density, PairRadial
 from equireann_pyg.testing import assert_close
 from equireann_pyg.training import PotentialTask
 from equireann_pyg.training.callbacks import ExponentialMovingAverage
@@ -36,7 +36,7 @@ def graphs():
 
 def fresh(graphs, channels=3, num_iterations=1) -> Potential:
     torch.manual_seed(0)
-    sizes = {"num_radial": channels, "num_iterations": num_iterations}
+    sizes = {"radial": PairRadial(channels), "num_iterations": num_iterations}
     model = OrbitalNetwork(["Cu"], CUTOFF, Density(channels), readout=AllReadout([4]), **sizes)
     potential = Potential(model).to(torch.get_default_dtype())
     prepare_potential(potential, graphs)
@@ -151,7 +151,7 @@ def test_a_training_starts_from_it(graphs):
     expected = fresh(graphs)
     RidgeWarmStart()(expected, graphs, LOSS)
     torch.manual_seed(0)
-    model = OrbitalNetwork(["Cu"], CUTOFF, Density(3), readout=AllReadout([4]), num_radial=3, num_iterations=1)
+    model = OrbitalNetwork(["Cu"], CUTOFF, Density(3), readout=AllReadout([4]), radial=PairRadial(3), num_iterations=1)
     start = Start()
     trainer = lightning.Trainer(
         max_epochs=1,

@@ -8,7 +8,7 @@ from typing import Any
 
 from equireann_pyg.cli.words import PARTS
 from equireann_pyg.elements import atomic_number
-from equireann_pyg.potential.checkpoint import load_plain
+from equireann_pyg.potential.checkpoint import load_plain, present
 
 Leaves = dict[tuple[str, ...], Any]
 """Values by the names that lead to them, without ``class_path`` and ``init_args`` on the way."""
@@ -25,7 +25,7 @@ def stored_recipe(path: str) -> dict[str, Any]:
     state = stored.get("potential", stored) if isinstance(stored, dict) else {}
     if "recipe" not in state:
         raise ValueError(f"{path}: holds no potential of equireann_pyg; name a checkpoint of equireann fit")
-    return {"model": state["recipe"], **{name: state.get(name) for name in PARTS[1:]}, "dtype": state["dtype"]}
+    return {"model": present(state["recipe"]), **{name: state.get(name) for name in PARTS[1:]}, "dtype": state["dtype"]}
 
 
 def leaves(options: Mapping[str, Any]) -> Leaves:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from equireann_pyg.models.earlier import Recipe, present_named
 from equireann_pyg.models.network import OrbitalNetwork
-from equireann_pyg.nn import Angular, Density, Envelope, Equivariant, Invariant, LastReadout, Local, MessageRule, Shared
+from equireann_pyg.nn import (
+    Angular,
+    Density,
+    Envelope,
+    Equivariant,
+    Invariant,
+    LastReadout,
+    Local,
+    MessageRule,
+    PairRadial,
+)
 
 
 class EquiREANN(OrbitalNetwork):
     r"""Equivariant recursively embedded atom neural network, the paper's model.
 
     Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. An :class:`OrbitalNetwork` of
-    :class:`~equireann_pyg.nn.Density` and :class:`~equireann_pyg.nn.Equivariant`.
+    :class:`~equireann_pyg.nn.Density` and :class:`~equireann_pyg.nn.Equivariant`. Of that class, too, are the variants with one
+    contraction for all iterations, or radial functions for the neighbour's element alone::
+
+        OrbitalNetwork(elements, cutoff, Shared(Density(64)), radial=ElementRadial(8))
 
     Args:
         elements: chemical symbols or atomic numbers the model knows; the command line takes those of the training set.
@@ -24,8 +37,6 @@ class EquiREANN(OrbitalNetwork):
         num_density: number of contracted densities k.
         num_iterations: number of message-passing iterations T.
         hidden_channels: hidden widths of the coefficient and output networks.
-        pair_radial: radial functions for each pair of elements (default) or for the neighbour's element.
-        share_contraction: one contraction for all iterations instead of one for each.
     """
 
     rule: type[MessageRule] = Equivariant
@@ -40,36 +51,15 @@ class EquiREANN(OrbitalNetwork):
         num_density: int = 64,
         num_iterations: int = 3,
         hidden_channels: Sequence[int] = (64, 64),
-        pair_radial: bool = True,
-        share_contraction: bool = False,
     ) -> None:
-        density = Density(num_density)
-        super().__init__(
-            elements,
-            cutoff,
-            Shared(density) if share_contraction else density,
-            self.rule(hidden_channels),
-            LastReadout(hidden_channels),
-            angular,
-            envelope,
-            num_radial,
-            num_iterations,
-            pair_radial,
-        )
-        self.share_contraction = share_contraction
+        parts = Density(num_density), self.rule(hidden_channels), LastReadout(hidden_channels)
+        super().__init__(elements, cutoff, *parts, angular, envelope, PairRadial(num_radial), num_iterations)
+        self.num_radial, self.num_density, self.hidden_channels = num_radial, num_density, list(hidden_channels)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this model."""
-        config = super().config
-        readout = config.pop("readout")
-        for fixed in ("descriptor", "rule", "radial_envelope", "radial_width"):
-            del config[fixed]
-        return config | {
-            "num_density": self.num_features,
-            "hidden_channels": readout.hidden_channels,
-            "share_contraction": self.share_contraction,
-        }
+    @classmethod
+    def upgraded(cls, recipe: Recipe) -> Recipe:
+        """Recipe in present terms of one that an earlier version has stored for this class."""
+        return present_named(recipe, cls.rule, OrbitalNetwork)
 
 
 class REANN(EquiREANN):
@@ -99,13 +89,5 @@ class EANN(EquiREANN):
         num_radial: int = 8,
         num_density: int = 64,
         hidden_channels: Sequence[int] = (64, 64),
-        pair_radial: bool = True,
     ) -> None:
-        super().__init__(elements, cutoff, angular, envelope, num_radial, num_density, 0, hidden_channels, pair_radial)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this model."""
-        config = super().config
-        del config["num_iterations"], config["share_contraction"]
-        return config
+        super().__init__(elements, cutoff, angular, envelope, num_radial, num_density, 0, hidden_channels)

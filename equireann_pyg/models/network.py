@@ -12,21 +12,20 @@ From edges to atomic energies, for iterations t = 0..T (node-factored form of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
+from equireann_pyg.models.earlier import Recipe, present_network
 from equireann_pyg.nn import (
     Angular,
     CartesianMoments,
     Density,
     Descriptor,
-    ElementGaussians,
     EnergyReadout,
     Envelope,
     Equivariant,
@@ -34,14 +33,16 @@ from equireann_pyg.nn import (
     Layout,
     MessageRule,
     OrbitalConv,
-    PairGaussians,
+    PairRadial,
+    Plan,
     PolynomialCutoff,
+    Radial,
     SoftStandardize,
     SphericalHarmonics,
 )
-from equireann_pyg.nn.blocks import by_rows
+from equireann_pyg.nn.blocks import RowFunction, in_blocks
 from equireann_pyg.nn.scaling import calibrate
-from equireann_pyg.ops import edge_order, kernels_for, tracing
+from equireann_pyg.ops import edge_order, tracing
 
 GROWTH = 3.0
 """Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
@@ -50,7 +51,23 @@ RATTLE = 0.01
 """Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
 
 
-class OrbitalNetwork(torch.nn.Module):
+class Embedding(NamedTuple):
+    """What a network makes of a graph."""
+
+    energy: Tensor
+    """Atomic energies ``[N]``."""
+
+    features: Tensor
+    """Last features ``[N, k]``, invariant."""
+
+    orbital: Tensor
+    """Last orbital ``[N, lm, n]``, equivariant."""
+
+    species: Tensor
+    """Element index of each atom ``[N]``."""
+
+
+class OrbitalNetwork(Plan):
     r"""A message-passing model made of a local descriptor and a message rule.
 
     The descriptor knows nothing of messages. Without iterations the network is the local model; a rule makes it see
@@ -71,11 +88,8 @@ class OrbitalNetwork(torch.nn.Module):
         angular: angular part; default :class:`~equireann_pyg.nn.SphericalHarmonics` of degree 0..2.
         envelope: cutoff envelope; default :class:`~equireann_pyg.nn.PolynomialCutoff`, the paper's is
             :class:`~equireann_pyg.nn.CosineCutoff`.
-        num_radial: number of radial channels n.
+        radial: plan of the radial functions; default :class:`~equireann_pyg.nn.PairRadial` of 8 channels.
         num_iterations: number of message-passing iterations T; the receptive field is (T + 1) cutoffs.
-        pair_radial: radial functions for each pair of elements (default) or for the neighbour's element.
-        radial_envelope: envelope of the radial functions, where it differs from that of the messages; default: the same.
-        radial_width: width of the radial functions at the start, in units of their distance.
 
     Shapes:
         - z: ``[N]`` atomic numbers
@@ -83,10 +97,15 @@ class OrbitalNetwork(torch.nn.Module):
         - edge_vec: ``[E, 3]``, :math:`\mathbf r_j - \mathbf r_i` in Angstrom; longer than the cutoff is allowed
         - output: atomic energies ``[N]``, in units of the training set's scale
 
+    Attributes:
+        block_size: rows of 64 numbers that are worked through at a time, for inference; None for all at once.
+
     Raises:
         ValueError: for unknown elements, a non-positive cutoff, negative ``num_iterations``, or a descriptor or rule that
             cannot work on these orbitals.
     """
+
+    block_size: int | None = None
 
     def __init__(
         self,
@@ -97,11 +116,8 @@ class OrbitalNetwork(torch.nn.Module):
         readout: EnergyReadout | None = None,
         angular: Angular | None = None,
         envelope: Envelope | None = None,
-        num_radial: int = 8,
+        radial: Radial | None = None,
         num_iterations: int = 3,
-        pair_radial: bool = True,
-        radial_envelope: Envelope | None = None,
-        radial_width: float = 1.0,
     ) -> None:
         super().__init__()
         if not cutoff > 0:
@@ -111,48 +127,36 @@ class OrbitalNetwork(torch.nn.Module):
         self.elements = atomic_numbers(elements)
         self.cutoff = float(cutoff)
         self.num_iterations = num_iterations
-        self.plans = {  # plain: what a plan would register, its built copies do
-            "descriptor": Density() if descriptor is None else descriptor,
-            "rule": Equivariant() if rule is None else rule,
-            "readout": LastReadout() if readout is None else readout,
-        }
         self.angular = SphericalHarmonics() if angular is None else angular
         self.envelope = PolynomialCutoff() if envelope is None else envelope
-        self.radial_envelope = self.envelope if radial_envelope is None else radial_envelope
-        self._build(num_radial, PairGaussians if pair_radial else ElementGaussians, radial_width)
+        descriptor = Density() if descriptor is None else descriptor
+        rule = Equivariant() if rule is None else rule
+        readout = LastReadout() if readout is None else readout
+        radial = PairRadial() if radial is None else radial
+        self.given = {"descriptor": descriptor, "rule": rule, "readout": readout, "radial": radial}
+        self.given["elements"] = [SYMBOLS[number] for number in self.elements]
+        self.radial_envelope = self.envelope if radial.envelope is None else radial.envelope
+        self._build(descriptor, rule, readout, radial)
         self.reset_parameters()
 
-    def _build(self, num_radial: int, kind: type[PairGaussians | ElementGaussians], width: float) -> None:
+    def _build(self, descriptor: Descriptor, rule: MessageRule, readout: EnergyReadout, radial: Radial) -> None:
         num_species, count = len(self.elements), self.num_iterations + 1
         cartesian = isinstance(self.angular, CartesianMoments)
-        self.layout = Layout(tuple(self.angular.components), num_radial, num_species, cartesian)
-        self.radial = kind(num_radial, num_species, self.cutoff, width)
-        self.coefficient = torch.nn.Parameter(torch.empty(num_species, num_radial))  # c^0 of each element
+        self.layout = Layout(tuple(self.angular.components), radial.num_radial, num_species, cartesian)
+        self.radial = radial.build(num_species, self.cutoff)
+        self.coefficient = torch.nn.Parameter(torch.empty(num_species, radial.num_radial))  # c^0 of each element
         self.conv = OrbitalConv()
-        self.descriptors = torch.nn.ModuleList(self.plans["descriptor"].copies(self.layout, count))  # type: ignore[operator]
+        self.descriptors = torch.nn.ModuleList(descriptor.copies(count, self.layout))
         self.num_features = int(self.descriptors[0].num_features)  # type: ignore[arg-type]
         self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
-        rules = self.plans["rule"].copies(self.layout, self.num_features, self.num_iterations)  # type: ignore[operator]
-        self.rules = torch.nn.ModuleList(rules)
-        self.readout = deepcopy(self.plans["readout"])
-        self.readout.build(num_species, self.num_features, self.num_iterations)  # type: ignore[operator]
+        self.rules = torch.nn.ModuleList(rule.copies(self.num_iterations, self.layout, self.num_features))
+        (self.readout,) = readout.copies(1, num_species, self.num_features, self.num_iterations)
         self.register_buffer("_species", _species_table(self.elements), persistent=False)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this model."""
-        return {
-            "elements": [SYMBOLS[number] for number in self.elements],
-            "cutoff": self.cutoff,
-            **self.plans,
-            "angular": self.angular,
-            "envelope": self.envelope,
-            "num_radial": self.layout.num_radial,
-            "num_iterations": self.num_iterations,
-            "pair_radial": isinstance(self.radial, PairGaussians),
-            "radial_envelope": None if self.radial_envelope is self.envelope else self.radial_envelope,
-            "radial_width": self.radial.width,
-        }
+    @classmethod
+    def upgraded(cls, recipe: Recipe) -> Recipe:
+        """Recipe in present terms of one that an earlier version has stored for this class."""
+        return present_network(recipe)
 
     def reset_parameters(self) -> None:
         """Draw new parameters and forget the statistics."""
@@ -178,22 +182,36 @@ class OrbitalNetwork(torch.nn.Module):
         near = envelope if self.radial_envelope is self.envelope else self.radial_envelope(r, self.cutoff)
         return self.radial(r, species_j, species_i, near), self.angular(edge_vec, r), envelope, near
 
+    def by_rows(self, function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Evaluate a function whose outputs depend row by row on its inputs, in blocks where there is a ``block_size``.
+
+        Raises:
+            RuntimeError: for blocks in training, where they would lose the gradients of the parameters.
+        """
+        if self.block_size is None:
+            return function(*rows)
+        if self.training:
+            raise RuntimeError("blocks of rows have no gradients of parameters: train without block_size")
+        return in_blocks(self.block_size, function, *rows)
+
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
-        species = self.species(z)
+        return self._iterate(self.species(z), edge_index, edge_vec)
+
+    def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         ends = (species[edge_index[0]], species[edge_index[1]])
-        radial, angular, *envelopes = by_rows(self.basis, edge_vec, *ends)
-        order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
+        radial, angular, *envelopes = self.by_rows(self.basis, edge_vec, *ends)
+        order = edge_order(edge_index, species.numel())
 
         coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
         orbital = self.conv(coefficient, message, edge_index, radial, angular, envelopes[0], order)  # -> [N, lm, n]
         orbital_sum = orbital
         for t, rule in enumerate([*self.rules, None]):
-            (features,) = by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
+            (features,) = self.by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
             yield orbital, features
             if rule is not None:
-                coefficient, *carried = by_rows(rule, features, coefficient, orbital, orbital_sum, species)
-                (weight,) = by_rows(rule.filter, radial, *envelopes)
+                coefficient, *carried = self.by_rows(rule, features, coefficient, orbital, orbital_sum, species)
+                (weight,) = self.by_rows(rule.edge_filter, radial, *envelopes)
                 message = carried[0] if carried else None
                 orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
                 orbital_sum = orbital_sum + orbital
@@ -209,15 +227,16 @@ class OrbitalNetwork(torch.nn.Module):
         *_, (orbital, features) = self.iterate(z, edge_index, edge_vec)
         return features, orbital
 
-    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Atomic energies ``[N]``, last features ``[N, k]`` and last orbital ``[N, lm, n]``."""
-        orbitals, features = zip(*self.iterate(z, edge_index, edge_vec), strict=True)
-        (energy,) = by_rows(self._energy, self.species(z), *features)
-        return energy, features[-1], orbitals[-1]
+    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Embedding:
+        """Atomic energies ``[N]``, last features ``[N, k]``, last orbital ``[N, lm, n]`` and element index ``[N]``."""
+        species = self.species(z)
+        orbitals, features = zip(*self._iterate(species, edge_index, edge_vec), strict=True)
+        (energy,) = self.by_rows(self._energy, species, *features)
+        return Embedding(energy, features[-1], orbitals[-1], species)
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Atomic energies ``[N]``."""
-        return self.embed(z, edge_index, edge_vec)[0]
+        return self.embed(z, edge_index, edge_vec).energy
 
     @torch.no_grad()
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:

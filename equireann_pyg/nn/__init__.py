@@ -26,8 +26,9 @@ from equireann_pyg.nn.linear import DegreeDot, DegreeLinear
 from equireann_pyg.nn.message import Coupled, Equivariant, Filtered, Invariant, Local, MessageRule
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
 from equireann_pyg.nn.moments import MomentContractions
+from equireann_pyg.nn.plan import Plan
 from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
-from equireann_pyg.nn.radial import ElementGaussians, GaussianRadial, PairGaussians
+from equireann_pyg.nn.radial import ElementGaussians, ElementRadial, GaussianRadial, PairGaussians, PairRadial, Radial
 from equireann_pyg.nn.readout import ScalarReadout, TensorReadout, VectorReadout
 from equireann_pyg.nn.repulsion import ZBL
 from equireann_pyg.nn.scaling import ElementStandardize, ScaledLinear, SoftLimit, SoftStandardize
@@ -49,6 +50,7 @@ __all__ = [
     "ElementGaussians",
     "ElementLinear",
     "ElementMLP",
+    "ElementRadial",
     "ElementStandardize",
     "EnergyReadout",
     "Envelope",
@@ -64,8 +66,11 @@ __all__ = [
     "OrbitalConv",
     "OrbitalDensity",
     "PairGaussians",
+    "PairRadial",
+    "Plan",
     "PolynomialCutoff",
     "PowerSpectrum",
+    "Radial",
     "ScalarReadout",
     "ScaledLinear",
     "ScaledSelfCoupling",

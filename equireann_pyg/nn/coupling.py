@@ -3,14 +3,15 @@ r"""Products of orbitals of the same atom that are orbitals again: Clebsch-Gorda
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.scaling import degree_scale
-from equireann_pyg.ops import coupled, kernels_for, self_coupled
+from equireann_pyg.ops import coupled, self_coupled
 
 Path = tuple[int, int, int]
 
@@ -86,9 +87,10 @@ def _upper(size: int) -> Tensor:
     return (0.5 * (ones.triu() + ones.triu(1))).unsqueeze(-1)
 
 
-class _Product(torch.nn.Module):
+class _Product(ExactBuffers):
     """What both products share: weights of the paths and the sum over them."""
 
+    exact = ("values",)
     _symmetric: bool
     entries: Tensor
     values: Tensor
@@ -111,13 +113,6 @@ class _Product(torch.nn.Module):
         self.register_buffer("values", values, persistent=False)
         self.reset_parameters()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Product:
-        """Move the module; its coefficients stay float64, so that a later change of type finds them exact."""
-        exact = self.values
-        super()._apply(fn, recurse)
-        self.values = exact.to(self.values.device)
-        return self
-
     def reset_parameters(self) -> None:
         """Normal weights that keep the variance of the orbitals."""
         variance = [0.0] * (self.max_degree_out + 1)  # of the unweighted sum over the paths to each l3
@@ -136,15 +131,9 @@ class _Product(torch.nn.Module):
         if species is None and weight.size(0) > 1:
             raise ValueError(f"{type(self).__name__}: weights of {weight.size(0)} elements need species [N]")
         size = (self.max_degree_out + 1) ** 2
-        if kernels_for(a, b, weight):
-            if self._symmetric:
-                return self_coupled(a, weight, species, self.entries, self.values, size)
-            return coupled(a, b, weight, species, self.entries, self.values, size)
-        of_a, of_b, of_product, path = self.entries.long().unbind(1)
-        weight = weight if species is None or weight.size(0) == 1 else weight.index_select(0, species)
-        terms = a.index_select(1, of_a) * b.index_select(1, of_b) * weight.index_select(1, path)  # -> [N, E, n]
-        place = of_product == torch.arange(size, device=a.device).unsqueeze(1)  # -> [size, E]
-        return (place * self.values).to(terms.dtype) @ terms
+        if self._symmetric:
+            return self_coupled(a, weight, species, self.entries, self.values, size)
+        return coupled(a, b, weight, species, self.entries, self.values, size)
 
     def extra_repr(self) -> str:
         num_species, _, num_channels = self.weight.shape

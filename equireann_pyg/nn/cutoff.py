@@ -3,10 +3,11 @@ r"""Smooth cutoff envelopes :math:`f(r)`: one at the centre, zero with several d
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from equireann_pyg.nn.plan import Plan
 
 
 def cosine_cutoff(r: Tensor, cutoff: float) -> Tensor:
@@ -45,13 +46,8 @@ def polynomial_cutoff(r: Tensor, cutoff: float, p: int = 6) -> Tensor:
     return torch.where(x < 1, 1 - x.pow(p) * bracket, torch.zeros_like(x))
 
 
-class Envelope(torch.nn.Module):
+class Envelope(Plan):
     """Base class of envelopes: ``forward(r [E], cutoff) -> f [E]``; the model owns the cutoff."""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this module."""
-        return {}
 
     def forward(self, r: Tensor, cutoff: float) -> Tensor:
         """Evaluate the envelope at distances ``r`` in Angstrom."""
@@ -62,7 +58,7 @@ class CosineCutoff(Envelope):
     r"""Module form of :func:`cosine_cutoff` (the paper's envelope)."""
 
     def forward(self, r: Tensor, cutoff: float) -> Tensor:
-        """See :func:`cosine_cutoff`."""
+        """Fourth power of a quarter wave of the cosine, ``[E]``."""
         return cosine_cutoff(r, cutoff)
 
 
@@ -82,17 +78,9 @@ class PolynomialCutoff(Envelope):
             raise ValueError(f"PolynomialCutoff: expected p >= 2 for smooth forces, got p={p}")
         self.p = p
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this module."""
-        return {"p": self.p}
-
     def forward(self, r: Tensor, cutoff: float) -> Tensor:
-        """See :func:`polynomial_cutoff`."""
+        """One minus the polynomial of the distance, ``[E]``."""
         return polynomial_cutoff(r, cutoff, self.p)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
 
 class DecayingCutoff(PolynomialCutoff):
@@ -117,14 +105,6 @@ class DecayingCutoff(PolynomialCutoff):
             raise ValueError(f"DecayingCutoff: expected positive power and length, got {power} and {length} Angstrom")
         self.power, self.length = float(power), float(length)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this module."""
-        return {"p": self.p, "power": self.power, "length": self.length}
-
     def forward(self, r: Tensor, cutoff: float) -> Tensor:
-        """Polynomial times decay."""
+        """Polynomial times decay, ``[E]``."""
         return super().forward(r, cutoff) * (1 + (r / self.length).square()).pow(-0.5 * self.power)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, power={self.power:g}, length={self.length:g}"

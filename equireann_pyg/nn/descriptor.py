@@ -7,18 +7,17 @@ turns these into invariants. :class:`~equireann_pyg.models.OrbitalNetwork` makes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from equireann_pyg.nn.layout import Layout
-from equireann_pyg.ops import density, kernels_for
-from equireann_pyg.ops.nodes import MAX_RADIAL
+from equireann_pyg.nn.plan import Plan
+from equireann_pyg.ops import density
 
 
-class Descriptor(torch.nn.Module):
+class Descriptor(Plan):
     r"""Base class of descriptors, :math:`B_i = D(\psi_i; z_i)`, invariant under rotation and reflection of :math:`\psi_i`.
 
     What a user makes is a plan that holds settings only; a network copies it for each iteration and builds the copies.
@@ -32,11 +31,6 @@ class Descriptor(torch.nn.Module):
     num_features: int
     """Number of features k; known once built."""
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {}
-
     def build(self, layout: Layout) -> None:
         """Make the parameters for orbitals of this layout, and set ``num_features``.
 
@@ -44,18 +38,6 @@ class Descriptor(torch.nn.Module):
             ValueError: if the descriptor cannot work on such orbitals.
         """
         raise TypeError(f"{type(self).__name__} must define build(layout)")
-
-    def copies(self, layout: Layout, count: int) -> list[Descriptor]:
-        """Built copies of this plan, one for each iteration."""
-        made = [deepcopy(self) for _ in range(count)]
-        for descriptor in made:
-            descriptor.build(layout)
-        return made
-
-    def reset_parameters(self) -> None:
-        """Draw new parameters."""
-        for part in self.children():
-            part.reset_parameters()  # type: ignore[operator]
 
     def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
         """Invariants of the orbitals."""
@@ -73,14 +55,9 @@ class Shared(Descriptor):
         super().__init__()
         self.descriptor = descriptor
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"descriptor": self.descriptor}
-
-    def copies(self, layout: Layout, count: int) -> list[Descriptor]:
+    def copies(self, count: int, *shape: Any) -> list[Any]:
         """The same built descriptor, ``count`` times."""
-        return self.descriptor.copies(layout, 1) * count
+        return self.descriptor.copies(1, *shape) * count
 
 
 class Density(Descriptor):
@@ -92,19 +69,14 @@ class Density(Descriptor):
 
     def __init__(self, num_density: int = 64) -> None:
         super().__init__()
-        self.num_features = num_density
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_density": self.num_features}
+        self.num_density = self.num_features = num_density
 
     def build(self, layout: Layout) -> None:
-        """See :class:`Descriptor`."""
-        self.density = OrbitalDensity(layout.components, layout.num_radial, self.num_features)
+        """Make the contractions."""
+        self.density = OrbitalDensity(layout.components, layout.num_radial, self.num_density)
 
     def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
-        """See :class:`OrbitalDensity`."""
+        """Squared contractions of the orbitals, summed over all degrees, ``[N, k]``."""
         return self.density(orbital)
 
 
@@ -138,13 +110,7 @@ class OrbitalDensity(torch.nn.Module):
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Contract and square."""
-        if self.weight.size(1) <= MAX_RADIAL and kernels_for(orbital, self.weight):
-            return density(orbital, self.weight, self.components)
-        per_degree = orbital.split(self.components, dim=1)
-        squares = [
-            (psi @ weight).square().sum(dim=1) for psi, weight in zip(per_degree, self.weight, strict=True)
-        ]  # -> (L + 1) x [N, k]
-        return torch.stack(squares).sum(dim=0)
+        return density(orbital, self.weight, self.components)
 
     def extra_repr(self) -> str:
         _, num_radial, num_density = self.weight.shape

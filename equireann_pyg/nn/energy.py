@@ -3,15 +3,15 @@ r"""From the features of all iterations to atomic energies."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from equireann_pyg.nn.mlp import ElementLinear, ElementMLP
+from equireann_pyg.nn.plan import Plan
 
 
-class EnergyReadout(torch.nn.Module):
+class EnergyReadout(Plan):
     """Base class of energy readouts; a plan that the network builds.
 
     Args:
@@ -26,19 +26,9 @@ class EnergyReadout(torch.nn.Module):
         super().__init__()
         self.hidden_channels = list(hidden_channels)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"hidden_channels": self.hidden_channels}
-
     def build(self, num_species: int, num_features: int, num_iterations: int) -> None:
         """Make the networks."""
         raise TypeError(f"{type(self).__name__} must define build(num_species, num_features, num_iterations)")
-
-    def reset_parameters(self) -> None:
-        """Draw new parameters."""
-        for part in self.children():
-            part.reset_parameters()  # type: ignore[operator]
 
     def linear_weights(self) -> list[Tensor]:
         """Parameters in which the energies are linear, see :class:`~equireann_pyg.training.warm_start.RidgeWarmStart`."""
@@ -53,7 +43,7 @@ class LastReadout(EnergyReadout):
     r"""The paper's readout: a network of the last features, :math:`E_i = \mathrm{Out}_{z_i}(B_i^T)`."""
 
     def build(self, num_species: int, num_features: int, num_iterations: int) -> None:
-        """See :class:`EnergyReadout`."""
+        """Make the network of the last features."""
         self.network = ElementMLP(num_species, num_features, self.hidden_channels, 1)
 
     def forward(self, features: Sequence[Tensor], species: Tensor) -> Tensor:
@@ -68,7 +58,7 @@ class AllReadout(LastReadout):
     """
 
     def build(self, num_species: int, num_features: int, num_iterations: int) -> None:
-        """See :class:`EnergyReadout`."""
+        """Make the network and the linear part."""
         super().build(num_species, num_features, num_iterations)
         self.linear = ElementLinear(num_species, num_features * (num_iterations + 1), 1)
         self.linear.reset_parameters(gain=0.0)

@@ -9,8 +9,8 @@ and differ in the coefficients c, the message M and the filter f.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -20,13 +20,14 @@ from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.layout import Layout, degree_of
 from equireann_pyg.nn.linear import DegreeLinear
 from equireann_pyg.nn.mlp import ElementMLP
+from equireann_pyg.nn.plan import Plan
 from equireann_pyg.nn.scaling import ScaledLinear, SoftLimit
 
 GRADING = 3
 """Power with which the reach of the channels of :class:`Coupled` grows from the first to the last."""
 
 
-class MessageRule(torch.nn.Module):
+class MessageRule(Plan):
     r"""Base class of the rules. As with descriptors, the user makes a plan, the network builds a copy per iteration.
 
     Args:
@@ -42,26 +43,9 @@ class MessageRule(torch.nn.Module):
         super().__init__()
         self.hidden_channels = list(hidden_channels)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"hidden_channels": self.hidden_channels}
-
     def build(self, layout: Layout, num_features: int) -> None:
         r"""Make the coefficient network of :math:`c_j^{t+1} = c_j^t + \mathrm{Net}_{z_j}(B_j^t)`."""
         self.update = ElementMLP(layout.num_species, num_features, self.hidden_channels, layout.num_radial)
-
-    def copies(self, layout: Layout, num_features: int, count: int) -> list[MessageRule]:
-        """Built copies of this plan, one for each iteration."""
-        made = [deepcopy(self) for _ in range(count)]
-        for rule in made:
-            rule.build(layout, num_features)
-        return made
-
-    def reset_parameters(self) -> None:
-        """Draw new parameters."""
-        for part in self.children():
-            part.reset_parameters()  # type: ignore[operator]
 
     def forward(
         self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
@@ -69,7 +53,18 @@ class MessageRule(torch.nn.Module):
         """What every atom passes on."""
         raise TypeError(f"{type(self).__name__} must define forward(...)")
 
-    def filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let rules that call their ``edge_filter`` by its earlier name, ``filter``, work for one version."""
+        super().__init_subclass__(**kwargs)
+        nearest = next(vars(kind) for kind in cls.__mro__ if {"filter", "edge_filter"} & vars(kind).keys())
+        if "edge_filter" not in nearest:
+            text = f"{cls.__name__}.filter: rename it to edge_filter; the earlier name will go with version 0.3"
+            warnings.warn(text, FutureWarning, stacklevel=2)
+            cls.edge_filter = nearest["filter"]  # type: ignore[method-assign]
+        if "edge_filter" in vars(cls):
+            cls.filter = cls.edge_filter
+
+    def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         r"""Weight f of the message on every edge, ``[E]`` or ``[E, n]``; vanishes at the cutoff as the envelopes do.
 
         Args:
@@ -79,6 +74,8 @@ class MessageRule(torch.nn.Module):
         """
         return (envelope,)
 
+    filter = edge_filter  # so that such rules may call super().filter(...)
+
 
 class Local(MessageRule):
     """Nothing travels: the local model. A network with this rule has no iterations.
@@ -87,8 +84,8 @@ class Local(MessageRule):
         ValueError: when built for a network with iterations.
     """
 
-    def copies(self, layout: Layout, num_features: int, count: int) -> list[MessageRule]:
-        """None."""
+    def copies(self, count: int, *shape: Any) -> list[Any]:
+        """None: there is no iteration to make one for."""
         if count:
             raise ValueError(f"Local: nothing travels, so expected num_iterations=0, got {count}")
         return []
@@ -139,7 +136,7 @@ class Filtered(Equivariant):
     """
 
     def build(self, layout: Layout, num_features: int) -> None:
-        """See :class:`MessageRule`."""
+        """Make the coefficient network, gains and filter."""
         super().build(layout, num_features)
         self.gain = torch.nn.Parameter(torch.empty(len(layout.components), layout.num_radial))
         self.radial_filter = torch.nn.Parameter(torch.empty(layout.num_radial, layout.num_radial))
@@ -156,7 +153,7 @@ class Filtered(Equivariant):
         """All orbitals so far, each degree and channel with its gain."""
         return self.gain.index_select(0, self._degree) * orbital_sum  # type: ignore[arg-type]
 
-    def filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
+    def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Envelope and learned part, ``[E, n]``."""
         return (envelope.unsqueeze(-1) + learned(radial, self.radial_filter),)
 
@@ -189,13 +186,8 @@ class Coupled(Equivariant):
         super().__init__(hidden_channels)
         self.num_channels = num_channels
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {**super().config, "num_channels": self.num_channels}
-
     def build(self, layout: Layout, num_features: int) -> None:
-        """See :class:`MessageRule`."""
+        """Make the coefficient network, maps of the channels, product and filter."""
         layout.require_harmonics("Coupled")
         super().build(layout, num_features)
         components, n, k = layout.components, layout.num_radial, self.num_channels
@@ -223,7 +215,7 @@ class Coupled(Equivariant):
         product = self.coupling(self.narrow(orbital), species)  # -> [N, lm, k]
         return self.limit(self.of_sum(orbital_sum) + self.of_product(product))
 
-    def filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
+    def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Between both envelopes, and learned part, ``[E, n]``."""
         near = radial_envelope.unsqueeze(-1)  # -> [E, 1]
         graded = near + (envelope.unsqueeze(-1) - near) * self._reach  # type: ignore[operator]  # -> [E, n]

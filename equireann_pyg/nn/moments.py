@@ -3,7 +3,6 @@ r"""Descriptor made of contractions of Cartesian moments."""
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,13 +38,8 @@ class MomentContractions(Descriptor):
         super().__init__()
         self.num_channels = num_channels
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_channels": self.num_channels}
-
     def build(self, layout: Layout) -> None:
-        """See :class:`Descriptor`."""
+        """Make the contraction of the channels, and the tables that give all components of the tensors."""
         if not layout.cartesian:
             raise ValueError(
                 "MomentContractions needs Cartesian moments, got harmonics: use angular=CartesianMoments()"

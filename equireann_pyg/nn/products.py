@@ -2,8 +2,6 @@ r"""Descriptors made of products of orbitals: the power spectrum, and symmetrise
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.linear import DegreeDot
 from equireann_pyg.nn.scaling import ScaledLinear
-from equireann_pyg.ops import invariants, kernels_for
+from equireann_pyg.ops import product_invariants
 
 MAX_ORDER = 4
 
@@ -32,13 +30,8 @@ class PowerSpectrum(Descriptor):
         super().__init__()
         self.num_channels = num_channels
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_channels": self.num_channels}
-
     def build(self, layout: Layout) -> None:
-        """See :class:`Descriptor`."""
+        """Make the contraction of the channels."""
         self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
         self.dot = DegreeDot(layout.components)
         self.register_buffer("_pairs", torch.triu_indices(self.num_channels, self.num_channels), persistent=False)
@@ -77,13 +70,8 @@ class ACEProducts(Descriptor):
         self.num_channels = num_channels
         self.order = order
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_channels": self.num_channels, "order": self.order}
-
     def build(self, layout: Layout) -> None:
-        """See :class:`Descriptor`."""
+        """Make the contraction of the channels and, for orders above two, the coupling."""
         layout.require_harmonics("ACEProducts")
         self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
         self.dot = DegreeDot(layout.components)
@@ -105,9 +93,5 @@ class ACEProducts(Descriptor):
         return torch.cat([mixed[:, 0], *([self.dot(mixed, mixed)] if self.order == 2 else [])], dim=1)
 
     def _invariants(self, mixed: Tensor, species: Tensor) -> Tensor:
-        if kernels_for(mixed, self.coupling.weight):
-            table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
-            return invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)
-        product = self.coupling(mixed, species)  # -> [N, lm, k]
-        pairs = [(mixed, mixed), (mixed, product), (product, product)][: self.order - 1]
-        return torch.cat([mixed[:, 0], *(self.dot(a, b) for a, b in pairs)], dim=1)
+        table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
+        return product_invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from equireann_pyg.ops import gaussians, kernels_for
+from equireann_pyg.nn.cutoff import Envelope
+from equireann_pyg.nn.plan import Plan
+from equireann_pyg.ops import gaussians
 
 
 class GaussianRadial(torch.nn.Module):
@@ -61,36 +63,64 @@ class GaussianRadial(torch.nn.Module):
 
     def forward(self, r: Tensor, species_j: Tensor, species_i: Tensor, envelope: Tensor | None = None) -> Tensor:
         """Evaluate all functions on all edges, under an envelope ``[E]`` if there is one."""
-        row = self.row(species_j, species_i)
-        exponent = softplus(self.raw_exponent)
-        if kernels_for(r, envelope, exponent):
-            envelope = torch.ones_like(r) if envelope is None else envelope
-            return gaussians(r, envelope, row, self.centre, exponent)  # -> [E, n]
-        distance = r.unsqueeze(-1) - self.centre.index_select(0, row)  # -> [E, n]
-        values = torch.exp(-exponent.index_select(0, row) * distance.square())  # -> [E, n]
-        return values if envelope is None else values * envelope.unsqueeze(-1)
+        envelope = torch.ones_like(r) if envelope is None else envelope
+        return gaussians(r, envelope, self.row(species_j, species_i), self.centre, softplus(self.raw_exponent))
 
     def extra_repr(self) -> str:
         return f"{self.num_radial}, num_species={self.num_species}, cutoff={self.cutoff}"
 
 
 class ElementGaussians(GaussianRadial):
-    """Radial functions that depend on the element of the neighbour only (REANN)."""
+    """Radial functions that depend on the element of the neighbour only (REANN); the layer of :class:`ElementRadial`."""
 
     def __init__(self, num_radial: int, num_species: int, cutoff: float, width: float = 1.0) -> None:
         super().__init__(num_radial, num_species, cutoff, num_species, width)
 
     def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
-        """See :meth:`GaussianRadial.row`."""
+        """That of the neighbour's element, ``[E]``."""
         return species_j
 
 
 class PairGaussians(GaussianRadial):
-    """Radial functions that depend on the elements of neighbour and centre."""
+    """Radial functions that depend on the elements of neighbour and centre; the layer of :class:`PairRadial`."""
 
     def __init__(self, num_radial: int, num_species: int, cutoff: float, width: float = 1.0) -> None:
         super().__init__(num_radial, num_species, cutoff, num_species**2, width)
 
     def row(self, species_j: Tensor, species_i: Tensor) -> Tensor:
-        """See :meth:`GaussianRadial.row`."""
+        """That of the pair, all of a centre's element together, ``[E]``."""
         return species_i * self.num_species + species_j
+
+
+class Radial(Plan):
+    """Base class of plans of radial functions; the network makes a layer of one.
+
+    Args:
+        num_radial: number of radial channels n.
+        width: standard deviation at the start, in units of the distance between centres.
+        envelope: envelope of the radial functions, where it differs from that of the messages; default: the same.
+    """
+
+    def __init__(self, num_radial: int = 8, width: float = 1.0, envelope: Envelope | None = None) -> None:
+        super().__init__()
+        self.num_radial, self.width, self.envelope = num_radial, float(width), envelope
+
+    def build(self, num_species: int, cutoff: float) -> torch.nn.Module:
+        """Layer with ``forward(r [E], species_j [E], species_i [E], envelope [E]) -> [E, n]`` and ``reset_parameters()``."""
+        raise TypeError(f"{type(self).__name__} must define build(num_species, cutoff)")
+
+
+class PairRadial(Radial):
+    """Radial functions for each pair of elements, neighbour and centre. Arguments as for :class:`Radial`."""
+
+    def build(self, num_species: int, cutoff: float) -> PairGaussians:
+        """Gaussians of the pair."""
+        return PairGaussians(self.num_radial, num_species, cutoff, self.width)
+
+
+class ElementRadial(Radial):
+    """Radial functions for the neighbour's element (REANN). Arguments as for :class:`Radial`."""
+
+    def build(self, num_species: int, cutoff: float) -> ElementGaussians:
+        """Gaussians of the neighbour's element."""
+        return ElementGaussians(self.num_radial, num_species, cutoff, self.width)

@@ -140,7 +140,7 @@ class VectorReadout(_EquivariantReadout):
     degree = 1
 
     def moment(self, orbital: Tensor) -> Tensor:
-        """See :func:`first_moment`."""
+        """The l = 1 part as a vector, ``[N, 3, n]``."""
         return first_moment(orbital, self.layout)
 
     def forward(self, density: Tensor, orbital: Tensor, species: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class TensorReadout(_EquivariantReadout):
     degree, invariants = 2, 1
 
     def moment(self, orbital: Tensor) -> Tensor:
-        """See :func:`second_moment`."""
+        """The traceless l = 2 part as xx, yy, zz, yz, xz, xy, ``[N, 6, n]``."""
         return second_moment(orbital, self.layout)
 
     def forward(self, density: Tensor, orbital: Tensor, species: Tensor) -> Tensor:

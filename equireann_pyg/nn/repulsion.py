@@ -3,13 +3,13 @@ r"""Repulsion of nuclei at short range, where a training set has no data."""
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
 
 from equireann_pyg.nn.cutoff import polynomial_cutoff
+from equireann_pyg.nn.plan import Plan
 from equireann_pyg.ops import tracing
 
 COULOMB = 14.399645
@@ -33,7 +33,7 @@ COVALENT_RADII = (  # X, H to Cm
 MOST_PROTONS = 118
 
 
-class ZBL(torch.nn.Module):
+class ZBL(Plan):
     r"""Screened nuclear repulsion of Ziegler, Biersack and Littmark, for pairs that are closer than a covalent bond.
 
     .. math::
@@ -61,11 +61,6 @@ class ZBL(torch.nn.Module):
         missing = MOST_PROTONS + 1 - len(COVALENT_RADII)
         radii = torch.tensor([*COVALENT_RADII, *missing * COVALENT_RADII[-1:]])  # integers: no conversion rounds them
         self.register_buffer("radii", radii, persistent=False)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this module."""
-        return {}
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, cutoff: float = math.inf) -> Tensor:
         """Atomic energies; no pair reaches farther than ``cutoff`` in Angstrom, that of the graph."""

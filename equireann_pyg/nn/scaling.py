@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equireann_pyg.nn.layout import degree_of
 from equireann_pyg.nn.linear import DegreeDot, DegreeLinear
-from equireann_pyg.ops import bent, kernels_for
+from equireann_pyg.ops import soft_standardize
 
 LIMIT = 10.0
 """Features beyond this many standard deviations grow only logarithmically."""
@@ -79,10 +79,8 @@ class SoftStandardize(ElementStandardize):
     """
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Standardise and bend."""
-        if kernels_for(x, self.mean):
-            return bent(x, species, self.mean, self.scale, LIMIT)
-        return LIMIT * torch.asinh(super().forward(x, species) / LIMIT)
+        """Standardise; beyond ten standard deviations features grow logarithmically."""
+        return soft_standardize(x, species, self.mean, self.scale, LIMIT)
 
 
 class ScaledLinear(DegreeLinear):

@@ -68,6 +68,27 @@ def build(plan: dict[str, Any]) -> torch.nn.Module:
     Raises:
         ValueError: if the class does not exist, is no module, or does not take the stored arguments.
     """
+    plan = present(plan)
+    arguments = {key: _rebuilt(value) for key, value in plan["init_args"].items()}
+    try:
+        return _class_of(plan)(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{plan['class_path']} does not take the stored arguments ({error}): update the package it is from"
+        ) from error
+
+
+def present(plan: dict[str, Any]) -> dict[str, Any]:
+    """A :func:`recipe` in terms of the present version of its class, which says by ``upgraded(recipe)`` what became of it.
+
+    Raises:
+        ValueError: if the class does not exist or is no module.
+    """
+    upgraded = getattr(_class_of(plan), "upgraded", None)
+    return plan if upgraded is None else upgraded(plan)
+
+
+def _class_of(plan: dict[str, Any]) -> type[torch.nn.Module]:
     path = str(plan["class_path"])
     module_name, _, name = home(path).rpartition(".")
     try:
@@ -76,13 +97,7 @@ def build(plan: dict[str, Any]) -> torch.nn.Module:
         raise ValueError(f"class {path} cannot be imported ({error}): install the package that defines it") from error
     if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
         raise ValueError(f"{path} is no torch.nn.Module: refusing to call it")
-    arguments = {key: _rebuilt(value) for key, value in plan["init_args"].items()}
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"{path} does not take the stored arguments ({error}): update the package it is from"
-        ) from error
+    return kind
 
 
 def _rebuilt(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch_geometric.utils import scatter
 from equireann_pyg.graph.convert import label_of
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
+from equireann_pyg.nn.plan import Plan
 
 
 class GraphTensors(NamedTuple):
@@ -75,7 +76,7 @@ def per_graph(values: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
     return values.sum(0, keepdim=True) if batch is None else scatter(values, batch, dim_size=num_graphs)
 
 
-class Property(ExactBuffers):
+class Property(Plan, ExactBuffers):
     """Base class of properties.
 
     A subclass names its outputs, makes its heads in :meth:`build` and evaluates them in :meth:`forward`, in float64.
@@ -103,11 +104,6 @@ class Property(ExactBuffers):
         self.built = False
         self.register_buffer("scale", torch.ones(len(self.names), dtype=torch.float64))
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this property, without its heads."""
-        return {"hidden_channels": self.hidden_channels}
-
     def attach(self, model: torch.nn.Module) -> None:
         """Make the heads for a model, in its type of arithmetic and on its device.
 
@@ -117,7 +113,7 @@ class Property(ExactBuffers):
         """
         if self.built:
             raise ValueError(f"{type(self).__name__} already belongs to a potential: make a new one")
-        missing = [name for name in ("embed", "layout", "num_features", "species") if not hasattr(model, name)]
+        missing = [name for name in ("embed", "layout", "num_features") if not hasattr(model, name)]
         if missing:
             raise TypeError(
                 f"{type(model).__name__} has no {', '.join(f'`{name}`' for name in missing)}: properties need a model that "

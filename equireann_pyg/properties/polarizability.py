@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,11 +83,6 @@ class FieldResponse(Property):
         super().__init__()
         self.dipole = Dipole() if dipole is None else dipole
         self.polarizability = Polarizability() if polarizability is None else polarizability
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this property, without its heads."""
-        return {"dipole": self.dipole, "polarizability": self.polarizability}
 
     def build(self, layout: Layout, num_features: int) -> None:
         """Make the heads of the parts."""

@@ -18,7 +18,7 @@ import jsonargparse
 import torch
 import yaml
 
-import equireann_pyg.cli  # the classes that plans name
+import equireann_pyg.cli.program  # the classes that plans name
 from equireann_pyg.potential.checkpoint import recipe
 from equireann_pyg.training.warm_start import RidgeWarmStart
 
@@ -38,9 +38,14 @@ PLUS: Plan = {
         "rule": {"class_path": "Coupled", "init_args": {"hidden_channels": [32], "num_channels": 16}},
         "readout": {"class_path": "AllReadout", "init_args": {"hidden_channels": [32]}},
         "angular": {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 3}},
-        "radial_envelope": {"class_path": "DecayingCutoff", "init_args": {"power": 4}},
-        "num_radial": 16,
-        "radial_width": 1.5,
+        "radial": {
+            "class_path": "PairRadial",
+            "init_args": {
+                "num_radial": 16,
+                "width": 1.5,
+                "envelope": {"class_path": "DecayingCutoff", "init_args": {"power": 4}},
+            },
+        },
         "num_iterations": 2,
     },
 }
@@ -161,8 +166,7 @@ def _named(recipe: Recipe, name: str) -> Recipe:
     """The same sizes and training for another class of the same family."""
     arguments = deepcopy(recipe.plan["init_args"])
     if name == "EANN":
-        for absent in ("num_iterations", "share_contraction"):
-            arguments.pop(absent, None)
+        arguments.pop("num_iterations", None)
     return Recipe({"class_path": name, "init_args": arguments}, recipe.training)
 
 

@@ -6,7 +6,6 @@ python -m experiments.descriptors.nep
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,11 +29,6 @@ class NEP(nn.Descriptor):
     def __init__(self, num_channels: int = 8) -> None:
         super().__init__()
         self.num_channels = num_channels
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this plan."""
-        return {"num_channels": self.num_channels}
 
     def build(self, layout: nn.Layout) -> None:
         """Radial functions for these orbitals."""

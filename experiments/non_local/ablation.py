@@ -85,9 +85,9 @@ VARIANTS = {
     "a density for all degrees": without(
         descriptor={"class_path": "Density", "init_args": {"num_density": 4 * CHANNELS}}
     ),
-    "messages decay too": without(envelope=DECAYING, radial_envelope=None),
-    "radial functions do not decay": without(radial_envelope=None),
-    "cosine envelope for both": without(envelope=COSINE, radial_envelope=None),
+    "messages decay too": without(envelope=DECAYING, radial__envelope=None),
+    "radial functions do not decay": without(radial__envelope=None),
+    "cosine envelope for both": without(envelope=COSINE, radial__envelope=None),
     "features not standardised": of_class(Unstandardised),
     "no neighbour normalisation": of_class(Unnormalised),
     "ridge regression first": replace(FULL, training=WarmStarted(**asdict(FULL.training))),

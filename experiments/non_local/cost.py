@@ -53,7 +53,8 @@ COLUMNS = (
 def compared() -> dict[str, Recipe]:
     """The models of the suite, and REANN with the orbitals of EquiREANN-plus."""
     plus, plan = SUITE.models["EquiREANN-plus"].plan["init_args"], deepcopy(SUITE.models[REFERENCE].plan)
-    plan["init_args"] |= {name: plus[name] for name in ("angular", "num_radial", "num_iterations")}
+    plan["init_args"] |= {name: plus[name] for name in ("angular", "num_iterations")}
+    plan["init_args"]["num_radial"] = plus["radial"]["init_args"]["num_radial"]
     return {**SUITE.models, LARGE: Recipe(plan)}
 
 

@@ -42,7 +42,7 @@ def recipe(descriptor: Plan, angular: Plan, rule: str) -> Recipe:
         "angular": angular,
         "rule": {"class_path": rule, "init_args": {"hidden_channels": HIDDEN}},
         "readout": {"class_path": "LastReadout", "init_args": {"hidden_channels": HIDDEN}},
-        "num_radial": 8,
+        "radial": {"class_path": "PairRadial", "init_args": {"num_radial": 8}},
         "num_iterations": 0 if rule == "Local" else 3,
     }
     return Recipe({"class_path": "equireann_pyg.models.network.OrbitalNetwork", "init_args": arguments}, Training())

@@ -16,7 +16,9 @@ from experiments.descriptors.nep import NEP, twist_signal
 def network(rule: nn.MessageRule, num_iterations: int) -> OrbitalNetwork:
     """A small network with random parameters."""
     angular = nn.SphericalHarmonics(4)
-    model = OrbitalNetwork(["H", "C"], 3.0, NEP(3), rule, angular=angular, num_radial=4, num_iterations=num_iterations)
+    model = OrbitalNetwork(
+        ["H", "C"], 3.0, NEP(3), rule, angular=angular, radial=nn.PairRadial(4), num_iterations=num_iterations
+    )
     randomize(model)
     return model
 

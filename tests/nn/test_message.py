@@ -22,7 +22,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate, degree_scale
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 from tests.nn.test_descriptor import SPECIES, layout_of
 
@@ -44,7 +44,7 @@ def plan(request: pytest.FixtureRequest) -> MessageRule:
 
 def built(plan: MessageRule, angular: Angular = HARMONICS) -> MessageRule:
     """A built copy with random parameters and scales, for six features."""
-    rule = plan.copies(layout_of(angular), 6, 1)[0]
+    rule = plan.copies(1, layout_of(angular), 6)[0]
     randomize(rule)
     for name, buffer in rule.named_buffers():
         if name.endswith(".scale"):
@@ -68,7 +68,7 @@ def test_published_rules(double: torch.dtype) -> None:
             assert_close(message[0], new.unsqueeze(1) * orbital_sum, 1e-13, "message")
         assert len(message) == isinstance(rule, Equivariant)
         envelope = torch.rand(5)
-        assert torch.equal(rule.filter(torch.rand(5, 4), envelope, envelope)[0], envelope)
+        assert torch.equal(rule.edge_filter(torch.rand(5, 4), envelope, envelope)[0], envelope)
 
 
 def test_filtered_rule(double: torch.dtype) -> None:
@@ -78,7 +78,7 @@ def test_filtered_rule(double: torch.dtype) -> None:
         assert_close(message[:, m], new * rule.gain[degree] * given[3][:, m], 1e-13, "message")
     radial, envelope = torch.rand(5, 4), torch.rand(5)
     expected = envelope.unsqueeze(1) + radial @ rule.radial_filter / 2
-    assert_close(rule.filter(radial, envelope, envelope)[0], expected, 1e-13, "filter")
+    assert_close(rule.edge_filter(radial, envelope, envelope)[0], expected, 1e-13, "filter")
 
 
 def unscaled_product(rule: Coupled, narrow: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def test_coupled_rule(double: torch.dtype) -> None:
     size = torch.stack([part.square().mean(1) for part in mixed.split([1, 3, 5], dim=1)], dim=1)[:, DEGREE]
     expected = mixed / (1 + size / 25).sqrt()
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             new, message = rule(*given)
         assert_close(message, new.unsqueeze(1) * expected, 1e-12, "message")
 
@@ -111,7 +111,7 @@ def test_coupled_rule(double: torch.dtype) -> None:
 def test_coupled_rule_takes_its_scales_from_what_reaches_it(plain: bool, double: torch.dtype) -> None:
     rule, (*given, species) = built(RULES["coupled"]), inputs()
     given[2], given[3] = 7 * given[2], 20 * given[3] * torch.tensor([0.5, 1.0, 2.0, 1.5])
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         calibrate(rule, *given, species)
         narrow = rule.narrow(given[2])
         product = rule.coupling(narrow, species)
@@ -131,7 +131,7 @@ def test_new_filtered_rules_are_the_published_one(double: torch.dtype) -> None:
     coupled.build(layout_of(HARMONICS), 6)
     for new in (rule, coupled):
         envelope = torch.rand(5)
-        filters = new.filter(torch.rand(5, 4), envelope, envelope)[0]
+        filters = new.edge_filter(torch.rand(5, 4), envelope, envelope)[0]
         assert_close(filters, envelope.unsqueeze(1).expand(-1, 4), 1e-13, "filter")
 
 
@@ -139,17 +139,17 @@ def test_filters_of_the_coupled_rule_are_graded(double: torch.dtype) -> None:
     coupled = Coupled([6])
     coupled.build(layout_of(HARMONICS), 6)
     far, near = torch.rand(5) + 1, torch.rand(5)
-    (filters,) = coupled.filter(torch.rand(5, 4), far, near)
+    (filters,) = coupled.edge_filter(torch.rand(5, 4), far, near)
     expected = torch.stack([near + (far - near) * (n / 3) ** 3 for n in range(4)], dim=1)
     assert_close(filters, expected, 1e-13, "filter")
     torch.nn.init.normal_(coupled.radial_filter)
     radial = torch.rand(5, 4)
-    (changed,) = coupled.filter(radial, far, near)
+    (changed,) = coupled.edge_filter(radial, far, near)
     assert_close(changed, expected + radial @ coupled.radial_filter / 2, 1e-13, "learned filter")
 
 
 def test_every_filter_ends_with_the_envelope(plan: MessageRule) -> None:
-    (weight,) = built(plan).filter(torch.zeros(5, 4), torch.zeros(5), torch.zeros(5))
+    (weight,) = built(plan).edge_filter(torch.zeros(5, 4), torch.zeros(5), torch.zeros(5))
     assert not bool(weight.any())
 
 
@@ -181,7 +181,7 @@ def test_gradients_of_every_rule_on_both_paths(plan: MessageRule, double: torch.
 
     arguments = (*used, *(rule.get_parameter(name) for name in names))
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             assert torch.autograd.gradcheck(function, arguments, fast_mode=True)
             assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
 
@@ -200,9 +200,9 @@ def test_every_rule_is_reset_and_rebuilt(plan: MessageRule) -> None:
 
 
 def test_local_has_no_iterations() -> None:
-    assert Local().copies(layout_of(HARMONICS), 6, 0) == []
+    assert Local().copies(0, layout_of(HARMONICS), 6) == []
     with pytest.raises(ValueError, match="nothing travels, so expected num_iterations=0, got 2"):
-        Local().copies(layout_of(HARMONICS), 6, 2)
+        Local().copies(2, layout_of(HARMONICS), 6)
 
 
 def test_coupling_needs_harmonics() -> None:
