@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from ase.build import bulk
@@ -10,9 +13,9 @@ from torch import Tensor
 from equireann_pyg import REANN, EquiREANN, Potential, from_ase
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.calculator import EquiREANNCalculator
-from equireann_pyg.nn.blocks import by_rows, row_blocks
-from equireann_pyg.ops import plain_path
-from equireann_pyg.testing import assert_close, predict, random_cluster, random_crystal, randomize
+from equireann_pyg.nn.blocks import in_blocks
+from equireann_pyg.ops import by_reference
+from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 
 
 def potential(kind: type[EquiREANN] = EquiREANN, width: int = 8) -> Potential:
@@ -37,7 +40,7 @@ def test_blocks_of_any_size_give_the_same_numbers(kind: type[EquiREANN], size: i
 
 def _plain(evaluate: BlockPotential):
     def call(graph):
-        with plain_path():
+        with by_reference():
             return evaluate(graph)
 
     return call
@@ -51,19 +54,17 @@ def test_rows_of_a_function_and_its_derivative() -> None:
         rows.append(len(x))
         return x.sin() * y.unsqueeze(1), x.square().sum(1) + y
 
-    def gradients() -> list[Tensor]:
+    def gradients(evaluate: Callable[..., tuple[Tensor, ...]]) -> list[Tensor]:
         leaves = [x.clone().requires_grad_(), y.clone().requires_grad_()]
-        first, second = by_rows(function, *leaves)
+        first, second = evaluate(*leaves)
         return [first.detach(), second.detach(), *torch.autograd.grad(first.cos().sum() + (second**3).sum(), leaves)]
 
-    expected = gradients()
+    expected = gradients(function)
     assert rows == [11]
-    with row_blocks(2):
-        actual = gradients()
+    actual = gradients(partial(in_blocks, 2, function))
     assert rows[1:] == [4, 4, 3, 4, 4, 3]  # forward, and once more for the derivative
     for mine, theirs in zip(actual, expected, strict=True):
         assert_close(mine, theirs, 1e-14, "rows")
-    assert gradients()[0].shape == (11, 32)  # the context is over
 
 
 class Kept:
@@ -83,15 +84,45 @@ class Kept:
 def test_memory_stays_with_the_blocks() -> None:
     graph, made = random_crystal([29], 3.0, 3), potential(width=256).requires_grad_(False)
 
-    def most() -> int:
+    def most(evaluate: Potential | BlockPotential) -> int:
         Kept.now = Kept.most = 0
-        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor), plain_path():
-            predict(made, graph)
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor), by_reference():
+            evaluate(graph)
         return Kept.most
 
-    whole = most()
-    with row_blocks(1):
-        assert most() < 0.5 * whole
+    assert most(BlockPotential(made, 1)) < 0.5 * most(made.eval())
+
+
+def test_blocks_are_refused_in_training() -> None:
+    """There they would lose the gradients of the parameters."""
+    graph, made = random_cluster([1, 29], 3.0, 8), potential().train()
+    blocks = BlockPotential(made, 1)
+    assert made.training
+    assert made.model.block_size is None
+    made(graph)["forces"].square().sum().backward()
+    assert sum(p.grad is not None for p in made.parameters()) > 20
+    blocks.potential.train()
+    with pytest.raises(RuntimeError, match="no gradients of parameters"):
+        blocks(graph)
+
+
+def test_blocks_follow_the_weights_of_the_potential() -> None:
+    graph, made = random_cluster([1, 29], 3.0, 8), potential().eval()
+    blocks = BlockPotential(made, 2)
+    randomize(made)
+    assert_close(blocks(graph)["forces"], made(graph)["forces"], 1e-11, "forces")
+    assert all(p is q for p, q in zip(made.parameters(), blocks.potential.parameters(), strict=True))
+
+
+class Constant(torch.nn.Module):
+    """A model that knows nothing of blocks."""
+
+    cutoff, elements = 3.0, (1,)
+
+
+def test_models_without_blocks_are_refused() -> None:
+    with pytest.raises(TypeError, match="Constant cannot be evaluated in blocks"):
+        BlockPotential(Potential(Constant()), 2)
 
 
 def test_calculator_in_blocks() -> None:
@@ -107,8 +138,6 @@ def test_calculator_in_blocks() -> None:
 def test_bad_sizes() -> None:
     with pytest.raises(ValueError, match="block_size"):
         BlockPotential(potential(), 0)
-    with pytest.raises(ValueError, match="row_blocks"), row_blocks(0):
-        pass
 
 
 def test_from_ase_graph_of_a_large_cell_is_not_altered() -> None:

@@ -16,7 +16,7 @@ from equireann_pyg.cli import main
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.inference.compiled import CompiledPotential
 from equireann_pyg.inference.exported import export_potential, load_exported
-from equireann_pyg.ops import extension, plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 from tests.copper import write_frames
 
@@ -77,7 +77,7 @@ def assert_same_gradients(made: Potential, batches: list[Data]) -> None:
 
     for batch in batches:
         actual = gradients(compiled, batch)
-        with plain_path():
+        with by_reference():
             expected = gradients(made, batch)
         for mine, theirs in zip(actual, expected, strict=True):
             assert_close(mine, theirs, 1e-9, "gradient", smallest=1e-8)
@@ -87,11 +87,11 @@ def test_compiled_training_has_the_gradients_of_the_force_loss() -> None:
     assert_same_gradients(potential().train(), batches())
 
 
-def test_compiled_training_without_kernels_has_the_gradients_of_the_force_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extension, "_plain", True)  # as on a GPU
+def test_compiled_training_without_kernels_has_the_gradients_of_the_force_loss() -> None:
     graphs = [random_crystal([29], 3.0, size, seed=size) for size in (2, 3, 4)]
     made = potential(elements=("Cu",)).train()
-    assert_same_gradients(made, [Batch.from_data_list(graphs[:2]), Batch.from_data_list(graphs)])
+    with by_reference():  # as on a GPU
+        assert_same_gradients(made, [Batch.from_data_list(graphs[:2]), Batch.from_data_list(graphs)])
 
 
 def test_new_weights_are_seen_at_once() -> None:

@@ -45,7 +45,7 @@ from equireann_pyg.nn import (
     Shared,
     SphericalHarmonics,
 )
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import (
     assert_close,
@@ -111,14 +111,14 @@ def test_all_paths_agree(descriptor: str, rule: str, double: torch.dtype) -> Non
         expected = predict(potential, data)
         output = BlockPotential(potential, 1)(data)
         assert_close(output["forces"], expected["forces"], 1e-10, "forces in blocks")
-        with plain_path():
+        with by_reference():
             for name, value in predict(potential, data).items():
                 assert_close(value, expected[name], 1e-10, name)
     gradients = []
     constants = {"model.readout.network.out.bias", "model.readout.linear.bias"}  # no force knows of them
     parameters = {name: value for name, value in potential.named_parameters() if name not in constants}
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             loss = potential.train()(data)["forces"].square().sum()
         gradients.append(torch.autograd.grad(loss, list(parameters.values())))
     for name, actual, value in zip(parameters, *gradients, strict=True):
@@ -238,7 +238,12 @@ def sizes(model: OrbitalNetwork, data: Data) -> Iterator[tuple[str, float]]:
     hooks = [
         part.register_forward_hook(watch(name)) for name, part in model.named_modules() if type(part).__name__ in kinds
     ]
-    with torch.no_grad(), plain_path():  # which calls every part
+    for part in model.modules():
+        if isinstance(part, ACEProducts):  # whose operator calls no part for the product
+            hooks.append(
+                part.register_forward_pre_hook(lambda part, given: part.coupling(part.mix(given[0]), given[1]))
+            )
+    with torch.no_grad():
         model(*inputs(data, model))
     for hook in hooks:
         hook.remove()

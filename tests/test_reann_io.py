@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -187,6 +189,12 @@ def test_entry_point_names_the_format():
     (entry,) = (entry for entry in entry_points(group="ase.ioformats") if entry.name == "reann-configuration")
     assert entry.load() is FORMAT
     assert FORMAT.module == "equireann_pyg.data.reann"
+
+
+def test_entry_point_brings_no_torch():
+    code = "import sys, ase.io; print({'equireann_pyg.data.reann', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'equireann_pyg.data.reann'}"
 
 
 def test_a_data_set_from_a_configuration(tmp_path):

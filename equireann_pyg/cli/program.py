@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import equireann_pyg.nn
-import equireann_pyg.properties
+from equireann_pyg import models, nn, properties
 from equireann_pyg.cli.command import PotentialCLI
 from equireann_pyg.cli.ending import Ending
 from equireann_pyg.cli.quiet import quiet
+from equireann_pyg.training import callbacks
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -33,4 +33,4 @@ def main(args: Sequence[str] | None = None) -> int:
     return ending.status
 
 
-_ = equireann_pyg.nn, equireann_pyg.properties  # short class names in YAML
+_ = models, nn, properties, callbacks  # short class names in YAML

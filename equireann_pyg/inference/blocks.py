@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from equireann_pyg.nn.blocks import row_blocks
 from equireann_pyg.potential.potential import Potential
 
 
@@ -19,17 +21,24 @@ class BlockPotential:
     on the way back. For inference only.
 
     Args:
-        potential: potential; it is put into evaluation mode.
+        potential: potential of an :class:`~equireann_pyg.OrbitalNetwork`; it stays as it is, and shares its weights.
         block_size: atoms at a time, or about twenty times as many edges.
 
     Raises:
+        TypeError: if the model knows no blocks.
         ValueError: if ``block_size`` is not positive.
     """
 
     def __init__(self, potential: Potential, block_size: int = 2048) -> None:
         if block_size < 1:
             raise ValueError(f"block_size: expected 1 or more atoms, got {block_size}")
-        self.potential = potential.eval()
+        if not hasattr(potential.model, "block_size"):
+            raise TypeError(
+                f"{type(potential.model).__name__} cannot be evaluated in blocks: only an OrbitalNetwork can"
+            )
+        shared = (*potential.parameters(), *potential.buffers())
+        self.potential = deepcopy(potential, {id(tensor): tensor for tensor in shared}).eval()
+        cast(Any, self.potential.model).block_size = block_size
         self.block_size = block_size
 
     @property
@@ -49,5 +58,4 @@ class BlockPotential:
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """See :meth:`equireann_pyg.Potential.forward`."""
-        with row_blocks(self.block_size):
-            return self.potential(data, forces, stress)
+        return self.potential(data, forces, stress)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,15 +40,31 @@ from equireann_pyg.nn import (
     SoftStandardize,
     SphericalHarmonics,
 )
-from equireann_pyg.nn.blocks import by_rows
+from equireann_pyg.nn.blocks import RowFunction, in_blocks
 from equireann_pyg.nn.scaling import calibrate
-from equireann_pyg.ops import edge_order, kernels_for, tracing
+from equireann_pyg.ops import edge_order, tracing
 
 GROWTH = 3.0
 """Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
 
 RATTLE = 0.01
 """Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
+
+
+class Embedding(NamedTuple):
+    """What a network makes of a graph."""
+
+    energy: Tensor
+    """Atomic energies ``[N]``."""
+
+    features: Tensor
+    """Last features ``[N, k]``, invariant."""
+
+    orbital: Tensor
+    """Last orbital ``[N, lm, n]``, equivariant."""
+
+    species: Tensor
+    """Element index of each atom ``[N]``."""
 
 
 class OrbitalNetwork(Plan):
@@ -80,10 +97,15 @@ class OrbitalNetwork(Plan):
         - edge_vec: ``[E, 3]``, :math:`\mathbf r_j - \mathbf r_i` in Angstrom; longer than the cutoff is allowed
         - output: atomic energies ``[N]``, in units of the training set's scale
 
+    Attributes:
+        block_size: rows of 64 numbers that are worked through at a time, for inference; None for all at once.
+
     Raises:
         ValueError: for unknown elements, a non-positive cutoff, negative ``num_iterations``, or a descriptor or rule that
             cannot work on these orbitals.
     """
+
+    block_size: int | None = None
 
     def __init__(
         self,
@@ -160,22 +182,36 @@ class OrbitalNetwork(Plan):
         near = envelope if self.radial_envelope is self.envelope else self.radial_envelope(r, self.cutoff)
         return self.radial(r, species_j, species_i, near), self.angular(edge_vec, r), envelope, near
 
+    def by_rows(self, function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Evaluate a function whose outputs depend row by row on its inputs, in blocks where there is a ``block_size``.
+
+        Raises:
+            RuntimeError: for blocks in training, where they would lose the gradients of the parameters.
+        """
+        if self.block_size is None:
+            return function(*rows)
+        if self.training:
+            raise RuntimeError("blocks of rows have no gradients of parameters: train without block_size")
+        return in_blocks(self.block_size, function, *rows)
+
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
-        species = self.species(z)
+        return self._iterate(self.species(z), edge_index, edge_vec)
+
+    def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         ends = (species[edge_index[0]], species[edge_index[1]])
-        radial, angular, *envelopes = by_rows(self.basis, edge_vec, *ends)
-        order = edge_order(edge_index, z.numel()) if kernels_for(radial) else None
+        radial, angular, *envelopes = self.by_rows(self.basis, edge_vec, *ends)
+        order = edge_order(edge_index, species.numel())
 
         coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
         orbital = self.conv(coefficient, message, edge_index, radial, angular, envelopes[0], order)  # -> [N, lm, n]
         orbital_sum = orbital
         for t, rule in enumerate([*self.rules, None]):
-            (features,) = by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
+            (features,) = self.by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
             yield orbital, features
             if rule is not None:
-                coefficient, *carried = by_rows(rule, features, coefficient, orbital, orbital_sum, species)
-                (weight,) = by_rows(rule.edge_filter, radial, *envelopes)
+                coefficient, *carried = self.by_rows(rule, features, coefficient, orbital, orbital_sum, species)
+                (weight,) = self.by_rows(rule.edge_filter, radial, *envelopes)
                 message = carried[0] if carried else None
                 orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
                 orbital_sum = orbital_sum + orbital
@@ -191,15 +227,16 @@ class OrbitalNetwork(Plan):
         *_, (orbital, features) = self.iterate(z, edge_index, edge_vec)
         return features, orbital
 
-    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Atomic energies ``[N]``, last features ``[N, k]`` and last orbital ``[N, lm, n]``."""
-        orbitals, features = zip(*self.iterate(z, edge_index, edge_vec), strict=True)
-        (energy,) = by_rows(self._energy, self.species(z), *features)
-        return energy, features[-1], orbitals[-1]
+    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Embedding:
+        """Atomic energies ``[N]``, last features ``[N, k]``, last orbital ``[N, lm, n]`` and element index ``[N]``."""
+        species = self.species(z)
+        orbitals, features = zip(*self._iterate(species, edge_index, edge_vec), strict=True)
+        (energy,) = self.by_rows(self._energy, species, *features)
+        return Embedding(energy, features[-1], orbitals[-1], species)
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Atomic energies ``[N]``."""
-        return self.embed(z, edge_index, edge_vec)[0]
+        return self.embed(z, edge_index, edge_vec).energy
 
     @torch.no_grad()
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:

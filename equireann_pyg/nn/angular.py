@@ -28,8 +28,8 @@ from torch import Tensor
 
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.plan import Plan
-from equireann_pyg.ops import kernels_for, polynomials
-from equireann_pyg.ops.edges import MAX_DEGREE
+from equireann_pyg.ops import polynomials
+from equireann_pyg.ops.polynomials import powers_of
 
 
 def solid_harmonics(vec: Tensor, max_degree: int) -> Tensor:
@@ -98,26 +98,17 @@ def cartesian_moments(vec: Tensor, max_degree: int) -> Tensor:
     for _ in range(max_degree):
         powers.append(powers[-1] * vec)
     columns = []
-    for lx, ly, lz in _monomials(max_degree):
+    for lx, ly, lz in powers_of(max_degree):
         weight = math.factorial(lx + ly + lz) / (math.factorial(lx) * math.factorial(ly) * math.factorial(lz))
         columns.append(math.sqrt(weight) * powers[lx][..., 0] * powers[ly][..., 1] * powers[lz][..., 2])
     return torch.stack(columns, dim=-1)
-
-
-def _monomials(max_degree: int) -> list[tuple[int, int, int]]:
-    return [
-        (lx, ly, degree - lx - ly)
-        for degree in range(max_degree + 1)
-        for lx in range(degree, -1, -1)
-        for ly in range(degree - lx, -1, -1)
-    ]
 
 
 @cache
 def _harmonics_of_monomials(max_degree: int) -> Tensor:
     r"""Coefficients of :math:`\sqrt{4\pi}\, r^l Y_{lm}` in the unweighted monomials, ``[(L+1)(L+2)(L+3)/6, (L+1)^2]``."""
     points = torch.randn(
-        4 * len(_monomials(max_degree)), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        4 * len(powers_of(max_degree)), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
     values = math.sqrt(4 * math.pi) * solid_harmonics(points, max_degree)
@@ -136,6 +127,9 @@ class Angular(Plan, ExactBuffers):
         ValueError: if ``max_degree`` is negative.
     """
 
+    _combination: Tensor
+    """Angular part in terms of monomials, float64."""
+
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__()
         if max_degree < 0:
@@ -149,8 +143,10 @@ class Angular(Plan, ExactBuffers):
         raise TypeError(f"{type(self).__name__} must define components")
 
     def polynomials(self, vec: Tensor) -> Tensor:
-        """Homogeneous polynomials of ``vec [E, 3]`` -> ``[E, lm]``."""
-        raise TypeError(f"{type(self).__name__} must define polynomials(vec)")
+        """Homogeneous polynomials of ``vec [E, 3]`` -> ``[E, lm]``, from their coefficients in the monomials."""
+        if not hasattr(self, "_combination"):
+            raise TypeError(f"{type(self).__name__} must define polynomials(vec)")
+        return polynomials(vec, self._combination, self.max_degree)
 
     def forward(self, vec: Tensor, r: Tensor) -> Tensor:
         """Evaluate on edge vectors ``vec`` of length ``r``."""
@@ -175,12 +171,6 @@ class SphericalHarmonics(Angular):
         super().__init__(max_degree, unit)
         self.register_buffer("_combination", _harmonics_of_monomials(max_degree), persistent=False)
 
-    def polynomials(self, vec: Tensor) -> Tensor:
-        r"""Solid harmonics times :math:`\sqrt{4\pi}`: ``[E, 3] -> [E, (L+1)^2]``."""
-        if self.max_degree <= MAX_DEGREE and kernels_for(vec):
-            return polynomials(vec, self._combination, self.max_degree)
-        return math.sqrt(4 * math.pi) * solid_harmonics(vec, self.max_degree)
-
 
 class CartesianMoments(Angular):
     """Module form of :func:`cartesian_moments` (EANN, REANN and the original EquiREANN code)."""
@@ -197,9 +187,3 @@ class CartesianMoments(Angular):
         super().__init__(max_degree, unit)
         weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
         self.register_buffer("_combination", weights.diag(), persistent=False)
-
-    def polynomials(self, vec: Tensor) -> Tensor:
-        """Weighted monomials: ``[E, 3] -> [E, (L+1)(L+2)(L+3)/6]``."""
-        if self.max_degree <= MAX_DEGREE and kernels_for(vec):
-            return polynomials(vec, self._combination, self.max_degree)
-        return cartesian_moments(vec, self.max_degree)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,40 +14,20 @@ RowFunction = Callable[..., tuple[Tensor, ...]]
 WIDTH = 64
 """Numbers in a row that counts as one; of narrower rows, such as those of edges, a block takes more."""
 
-_block_size: int | None = None
 
+def in_blocks(block_size: int, function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Evaluate a function whose outputs depend row by row on its inputs, some rows at a time, for inference.
 
-@contextmanager
-def row_blocks(size: int) -> Iterator[None]:
-    """Within this context :func:`by_rows` works through ``size`` rows of 64 numbers at a time, for inference.
-
-    Nothing inside of a row-wise function is kept for its derivative: the blocks are evaluated again. The parameters get no
+    Nothing inside of the function is kept for its derivative: the blocks are evaluated again. Parameters of the function get no
     gradients, and there are no second derivatives.
 
-    Raises:
-        ValueError: if ``size`` is not positive.
-    """
-    global _block_size
-    if size < 1:
-        raise ValueError(f"row_blocks: expected 1 or more rows, got {size}")
-    before, _block_size = _block_size, size
-    try:
-        yield
-    finally:
-        _block_size = before
-
-
-def by_rows(function: RowFunction, *rows: Tensor) -> tuple[Tensor, ...]:
-    """Evaluate a function whose outputs depend row by row on its inputs; in blocks within :func:`row_blocks`.
-
     Args:
+        block_size: rows of 64 numbers at a time.
         function: from tensors ``[R, ...]`` to a tuple of tensors ``[R, ...]``.
         *rows: its arguments ``[R, ...]``.
     """
-    if _block_size is None:
-        return function(*rows)
     width = max(row[:1].numel() for row in rows)
-    count = max(1, _block_size * WIDTH // max(1, width))
+    count = max(1, block_size * WIDTH // max(1, width))
     return function(*rows) if len(rows[0]) <= count else _InBlocks.apply(function, count, *rows)
 
 

@@ -9,8 +9,7 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
 from torch_geometric.utils import is_sparse, to_edge_index
 
-from equireann_pyg.ops import edge_order, kernels_for, orbital_sum
-from equireann_pyg.ops.orbitals import MAX_COMPONENTS
+from equireann_pyg.ops import edge_order, orbital_sum
 
 STEPS = ("propagate", "message", "aggregate", "message_and_aggregate")
 """Steps of a PyG layer that can be watched by hooks."""
@@ -30,9 +29,9 @@ class OrbitalConv(MessagePassing):
     Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061, in node-factored form: the neighbour's
     orbitals enter as a node tensor, no edge tensor is kept between iterations.
 
-    On the CPU the sum is one compiled kernel which makes no tensor of messages; set ``fuse = False``, as for any PyG layer,
-    for the plain route through :meth:`message`. That route also serves where messages are watched (explanations, hooks),
-    other aggregations and other devices.
+    The sum is one operator (:func:`~equireann_pyg.ops.orbital_sum`), on the CPU a compiled kernel which makes no tensor of
+    messages; set ``fuse = False``, as for any PyG layer, for the route through :meth:`message`. That route also serves where
+    messages are watched (explanations, hooks) and for other aggregations.
 
     Args:
         **kwargs: passed to :class:`torch_geometric.nn.MessagePassing` (``aggr`` is ``"sum"`` unless given).
@@ -77,8 +76,7 @@ class OrbitalConv(MessagePassing):
         _require_one_set(coefficient, orbital, edge_index)
         if is_sparse(edge_index):  # the transposed adjacency matrix, as everywhere in PyG
             edge_index = to_edge_index(edge_index)[0].flip(0)
-        few = angular.size(1) <= MAX_COMPONENTS
-        if few and self._fusible(coefficient, orbital, radial, angular, envelope):
+        if self._fusible():
             return self.message_and_aggregate(edge_index, coefficient, orbital, radial, angular, envelope, order)
         num_nodes = coefficient.size(0)
         envelope = envelope if envelope.dim() == 2 else envelope.unsqueeze(-1)  # apart: PyG parses the call below
@@ -92,15 +90,15 @@ class OrbitalConv(MessagePassing):
             size=(num_nodes, num_nodes),
         )  # -> [N, lm, n]
 
-    def _fusible(self, *fields: OptTensor) -> bool:
-        """Whether the compiled sum may stand in for ``propagate``: a plain sum of our messages that nobody watches."""
+    def _fusible(self) -> bool:
+        """Whether one operator may stand in for ``propagate``: a plain sum of our messages that nobody watches."""
         ours = all(
             getattr(type(self), step) is getattr(OrbitalConv, step) for step in ("message", "aggregate", "update")
         )
         hooks = (getattr(self, f"_{step}_forward{pre}_hooks") for step in STEPS for pre in ("_pre", ""))
         plain_sum = self.aggr in ("sum", "add") and self.flow == "source_to_target"
         watched = self.explain or any(hooks)
-        return bool(self.fuse and plain_sum and ours and not watched and kernels_for(*fields))
+        return bool(self.fuse and plain_sum and ours and not watched)
 
     def message_and_aggregate(
         self,

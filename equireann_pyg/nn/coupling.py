@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.scaling import degree_scale
-from equireann_pyg.ops import coupled, kernels_for, self_coupled
+from equireann_pyg.ops import coupled, self_coupled
 
 Path = tuple[int, int, int]
 
@@ -131,15 +131,9 @@ class _Product(ExactBuffers):
         if species is None and weight.size(0) > 1:
             raise ValueError(f"{type(self).__name__}: weights of {weight.size(0)} elements need species [N]")
         size = (self.max_degree_out + 1) ** 2
-        if kernels_for(a, b, weight):
-            if self._symmetric:
-                return self_coupled(a, weight, species, self.entries, self.values, size)
-            return coupled(a, b, weight, species, self.entries, self.values, size)
-        of_a, of_b, of_product, path = self.entries.long().unbind(1)
-        weight = weight if species is None or weight.size(0) == 1 else weight.index_select(0, species)
-        terms = a.index_select(1, of_a) * b.index_select(1, of_b) * weight.index_select(1, path)  # -> [N, E, n]
-        place = of_product == torch.arange(size, device=a.device).unsqueeze(1)  # -> [size, E]
-        return (place * self.values).to(terms.dtype) @ terms
+        if self._symmetric:
+            return self_coupled(a, weight, species, self.entries, self.values, size)
+        return coupled(a, b, weight, species, self.entries, self.values, size)
 
     def extra_repr(self) -> str:
         num_species, _, num_channels = self.weight.shape

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.plan import Plan
-from equireann_pyg.ops import density, kernels_for
-from equireann_pyg.ops.nodes import MAX_RADIAL
+from equireann_pyg.ops import density
 
 
 class Descriptor(Plan):
@@ -111,13 +110,7 @@ class OrbitalDensity(torch.nn.Module):
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Contract and square."""
-        if self.weight.size(1) <= MAX_RADIAL and kernels_for(orbital, self.weight):
-            return density(orbital, self.weight, self.components)
-        per_degree = orbital.split(self.components, dim=1)
-        squares = [
-            (psi @ weight).square().sum(dim=1) for psi, weight in zip(per_degree, self.weight, strict=True)
-        ]  # -> (L + 1) x [N, k]
-        return torch.stack(squares).sum(dim=0)
+        return density(orbital, self.weight, self.components)
 
     def extra_repr(self) -> str:
         _, num_radial, num_density = self.weight.shape

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.moved import renamed
-from equireann_pyg.nn.layout import degree_of
-from equireann_pyg.ops import coupled, element_linear, kernels_for
+from equireann_pyg.ops import degree_dot, degree_linear
 
 
 class DegreeLinear(torch.nn.Module):
@@ -31,7 +30,6 @@ class DegreeLinear(torch.nn.Module):
         super().__init__()
         self.components = tuple(components)
         self.weight = torch.nn.Parameter(torch.empty(len(components), in_channels, out_channels))
-        self.register_buffer("_degree", degree_of(self.components), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -44,12 +42,7 @@ class DegreeLinear(torch.nn.Module):
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Mix the channels."""
-        weight = self.matrices()
-        if kernels_for(orbital, weight):
-            degree = self._degree.repeat(orbital.size(0))  # type: ignore[operator]
-            return element_linear(orbital.flatten(0, 1), degree, weight).unflatten(0, orbital.shape[:2])
-        parts = orbital.split(self.components, dim=1)
-        return torch.cat([part @ matrix for part, matrix in zip(parts, weight, strict=True)], dim=1)
+        return degree_linear(orbital, self.matrices(), self.components)
 
     def extra_repr(self) -> str:
         _, in_channels, out_channels = self.weight.shape
@@ -67,24 +60,16 @@ class DegreeDot(torch.nn.Module):
         - output: ``[N, (L + 1) n]``
     """
 
-    entries: Tensor
-
     def __init__(self, components: tuple[int, ...]) -> None:
         super().__init__()
         self.components = tuple(components)
-        component, degree = torch.arange(sum(components)), degree_of(self.components)
-        entries = torch.stack([component, component, degree, torch.zeros_like(degree)], dim=1)
-        self.register_buffer("entries", entries.int(), persistent=False)
 
     def reset_parameters(self) -> None:
         """Nothing to reset."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Multiply and sum over the components."""
-        if kernels_for(a, b):
-            ones, weight = torch.ones(len(self.entries), dtype=torch.float64), a.new_ones(1, 1, a.size(2))
-            return coupled(a, b, weight, None, self.entries, ones, len(self.components)).flatten(1)
-        return torch.cat([part.sum(1) for part in (a * b).split(self.components, dim=1)], dim=1)
+        return degree_dot(a, b, self.components).flatten(1)
 
     def extra_repr(self) -> str:
         return f"{list(self.components)}"

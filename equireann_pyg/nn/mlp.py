@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from equireann_pyg.ops import element_linear, kernels_for, tracing
+from equireann_pyg.ops import element_linear
 
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
@@ -47,21 +46,9 @@ class ElementLinear(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Apply to every row the map of its element."""
-        if kernels_for(x, self.weight):
-            bias = self.bias.squeeze(1)  # -> [S, out]
-            weight = self.weight * self.weight.size(1) ** -0.5
-            return element_linear(x, species, weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
-        if self.weight.size(0) == 1:
-            return self.one(0, x)
-        if tracing():  # sizes must not depend on values
-            masks = torch.nn.functional.one_hot(species, self.weight.size(0)).to(x).unbind(1)  # -> S x [N]
-            return torch.stack([mask.unsqueeze(1) * self.one(s, x) for s, mask in enumerate(masks)]).sum(0)
-        order, parts = _by_element(x, species, self.weight.size(0))
-        return _in_order([self.one(s, rows) for s, rows in enumerate(parts)], order)
-
-    def one(self, s: int, rows: Tensor) -> Tensor:
-        """Apply the map of element ``s``."""
-        return torch.addmm(self.bias[s], rows, self.weight[s], alpha=self.weight.size(1) ** -0.5)
+        bias = self.bias.squeeze(1)  # -> [S, out]
+        weight = self.weight * self.weight.size(1) ** -0.5
+        return element_linear(x, species, weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
 
     def extra_repr(self) -> str:
         num_species, in_channels, out_channels = self.weight.shape
@@ -111,30 +98,8 @@ class ElementMLP(torch.nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Evaluate every atom with the network of its element."""
-        if self.num_species == 1 or tracing() or kernels_for(x, self.embed.weight):
-            return self._layers(x, lambda layer, h: layer(h, species))
-        order, parts = _by_element(x, species, self.num_species)
-        return _in_order([self._layers(rows, partial(_one, s)) for s, rows in enumerate(parts)], order)
-
-    def _layers(self, x: Tensor, apply: Callable[[ElementLinear, Tensor], Tensor]) -> Tensor:
-        h = apply(self.embed, x)
+        h = self.embed(x, species)
         g = h
         for layer in self.block:
-            g = apply(layer, silu(g))  # type: ignore[arg-type]
-        return apply(self.out, silu(h + g))
-
-
-def _one(s: int, layer: ElementLinear, x: Tensor) -> Tensor:
-    return layer.one(s, x)
-
-
-def _by_element(x: Tensor, species: Tensor, num_species: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Rows of ``x`` for each element, and the order that sorts them so."""
-    order = torch.argsort(species, stable=True)
-    counts = torch.bincount(species, minlength=num_species).tolist()
-    return order, x.index_select(0, order).split(counts)
-
-
-def _in_order(parts: Sequence[Tensor], order: Tensor) -> Tensor:
-    """Undo :func:`_by_element`."""
-    return torch.cat(list(parts)).index_select(0, torch.argsort(order))
+            g = layer(silu(g), species)
+        return self.out(silu(h + g), species)

@@ -10,7 +10,7 @@ from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.linear import DegreeDot
 from equireann_pyg.nn.scaling import ScaledLinear
-from equireann_pyg.ops import invariants, kernels_for
+from equireann_pyg.ops import product_invariants
 
 MAX_ORDER = 4
 
@@ -93,9 +93,5 @@ class ACEProducts(Descriptor):
         return torch.cat([mixed[:, 0], *([self.dot(mixed, mixed)] if self.order == 2 else [])], dim=1)
 
     def _invariants(self, mixed: Tensor, species: Tensor) -> Tensor:
-        if kernels_for(mixed, self.coupling.weight):
-            table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
-            return invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)
-        product = self.coupling(mixed, species)  # -> [N, lm, k]
-        pairs = [(mixed, mixed), (mixed, product), (product, product)][: self.order - 1]
-        return torch.cat([mixed[:, 0], *(self.dot(a, b) for a, b in pairs)], dim=1)
+        table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
+        return product_invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)

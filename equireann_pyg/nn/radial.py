@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from equireann_pyg.nn.cutoff import Envelope
 from equireann_pyg.nn.plan import Plan
-from equireann_pyg.ops import gaussians, kernels_for
+from equireann_pyg.ops import gaussians
 
 
 class GaussianRadial(torch.nn.Module):
@@ -63,14 +63,8 @@ class GaussianRadial(torch.nn.Module):
 
     def forward(self, r: Tensor, species_j: Tensor, species_i: Tensor, envelope: Tensor | None = None) -> Tensor:
         """Evaluate all functions on all edges, under an envelope ``[E]`` if there is one."""
-        row = self.row(species_j, species_i)
-        exponent = softplus(self.raw_exponent)
-        if kernels_for(r, envelope, exponent):
-            envelope = torch.ones_like(r) if envelope is None else envelope
-            return gaussians(r, envelope, row, self.centre, exponent)  # -> [E, n]
-        distance = r.unsqueeze(-1) - self.centre.index_select(0, row)  # -> [E, n]
-        values = torch.exp(-exponent.index_select(0, row) * distance.square())  # -> [E, n]
-        return values if envelope is None else values * envelope.unsqueeze(-1)
+        envelope = torch.ones_like(r) if envelope is None else envelope
+        return gaussians(r, envelope, self.row(species_j, species_i), self.centre, softplus(self.raw_exponent))
 
     def extra_repr(self) -> str:
         return f"{self.num_radial}, num_species={self.num_species}, cutoff={self.cutoff}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equireann_pyg.nn.layout import degree_of
 from equireann_pyg.nn.linear import DegreeDot, DegreeLinear
-from equireann_pyg.ops import bent, kernels_for
+from equireann_pyg.ops import soft_standardize
 
 LIMIT = 10.0
 """Features beyond this many standard deviations grow only logarithmically."""
@@ -80,9 +80,7 @@ class SoftStandardize(ElementStandardize):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Standardise; beyond ten standard deviations features grow logarithmically."""
-        if kernels_for(x, self.mean):
-            return bent(x, species, self.mean, self.scale, LIMIT)
-        return LIMIT * torch.asinh(super().forward(x, species) / LIMIT)
+        return soft_standardize(x, species, self.mean, self.scale, LIMIT)
 
 
 class ScaledLinear(DegreeLinear):

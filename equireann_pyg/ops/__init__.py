@@ -1,26 +1,32 @@
-"""Compiled kernels and their derivatives; the layers of :mod:`equireann_pyg.nn` use them where they can."""
+"""Operators that the layers of :mod:`equireann_pyg.nn` are made of: each a function in plain torch, with compiled kernels."""
 
-from equireann_pyg.ops.coupling import coupled
-from equireann_pyg.ops.edges import gaussians, polynomials
-from equireann_pyg.ops.extension import kernels_for, load_kernels, plain_path, tracing
-from equireann_pyg.ops.networks import element_linear
-from equireann_pyg.ops.nodes import bent, density
-from equireann_pyg.ops.orbitals import edge_order, orbital_sum
-from equireann_pyg.ops.products import invariants, self_coupled
+from equireann_pyg.ops.coupled import coupled, degree_dot
+from equireann_pyg.ops.density import density
+from equireann_pyg.ops.element_linear import degree_linear, element_linear
+from equireann_pyg.ops.extension import load_kernels
+from equireann_pyg.ops.gaussians import gaussians
+from equireann_pyg.ops.operator import Operator, by_reference, operator, tracing
+from equireann_pyg.ops.orbital_sum import edge_order, orbital_sum
+from equireann_pyg.ops.polynomials import polynomials
+from equireann_pyg.ops.products import product_invariants, self_coupled
+from equireann_pyg.ops.soft_standardize import soft_standardize
 
 __all__ = [
-    "bent",
+    "Operator",
+    "by_reference",
     "coupled",
+    "degree_dot",
+    "degree_linear",
     "density",
     "edge_order",
     "element_linear",
     "gaussians",
-    "invariants",
-    "kernels_for",
     "load_kernels",
+    "operator",
     "orbital_sum",
-    "plain_path",
     "polynomials",
+    "product_invariants",
     "self_coupled",
+    "soft_standardize",
     "tracing",
 ]

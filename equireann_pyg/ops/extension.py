@@ -2,7 +2,7 @@
 
 The environment variable ``EQUIREANN_KERNELS`` names another folder to keep them in; ``yes``, ``on``, ``true`` and ``1`` stand
 for the folder in the user's cache. Without a compiler, or where the variable says ``no``, ``off``, ``false`` or ``0``, every
-layer takes its plain path in torch.
+operator is evaluated by its reference in torch.
 """
 
 from __future__ import annotations
@@ -20,11 +20,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
-from equireann_pyg.ops.library import transformed
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
@@ -38,40 +35,7 @@ FLAGS = (
 YES, NO = ("", "1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off")
 """Words for ``EQUIREANN_KERNELS``, in any case; all others name a folder."""
 
-KERNEL_TYPES = (torch.float32, torch.float64)
-
 logger = logging.getLogger("equireann_pyg")
-_plain = False
-
-
-@contextmanager
-def plain_path() -> Iterator[None]:
-    """Within this context every layer of the process takes its plain path in torch: the reference of all fast ones."""
-    global _plain
-    before, _plain = _plain, True
-    try:
-        yield
-    finally:
-        _plain = before
-
-
-def tracing() -> bool:
-    """Whether torch records operations instead of computing: checks that look at values are not possible then."""
-    return torch.compiler.is_compiling() or get_proxy_mode() is not None
-
-
-def kernels_for(*tensors: Tensor | None) -> bool:
-    """Whether the compiled kernels serve these tensors: all on the CPU, of one type, float32 or float64.
-
-    They do not in forward-mode differentiation and in the transforms of ``torch.func``.
-    """
-    first, *others = (tensor for tensor in tensors if tensor is not None)
-    if first.device.type != "cpu" or first.dtype not in KERNEL_TYPES or _plain:
-        return False
-    if transformed():
-        return False
-    same = all(other.dtype == first.dtype and other.device.type == "cpu" for other in others)
-    return same and not torch.is_autocast_enabled("cpu") and load_kernels()
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

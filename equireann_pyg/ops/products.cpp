@@ -94,7 +94,7 @@ Invariants invariants_of(const Inputs& in, at::IntArrayRef components, bool four
   const int64_t degrees = components.size();
   int64_t total = 0;
   for (const int64_t count : components) total += count;
-  TORCH_CHECK_VALUE(total == in.size && total > 0, "invariants: expected components of ", in.size,
+  TORCH_CHECK_VALUE(total == in.size && total > 0, "product_invariants: expected components of ", in.size,
                     " rows in all, at least one, got ", components);
   return {1 + degrees * (fourth ? 3 : 2), in.n, components, fourth};
 }
@@ -119,18 +119,18 @@ Three self_coupled_double_backward(const Tensor& x, const Tensor& y, const Tenso
   return double_backward(in, product_of(in), x, y, grad);
 }
 
-Tensor invariants(const Tensor& f, const Tensor& w, const OptionalTensor& species, const Tensor& entries,
+Tensor product_invariants(const Tensor& f, const Tensor& w, const OptionalTensor& species, const Tensor& entries,
                   const Tensor& v, at::IntArrayRef components, bool fourth) {
   const Inputs in(f, w, species, entries, v, f.size(1));
   return values(in, invariants_of(in, components, fourth));
 }
-Two invariants_backward(const Tensor& grad, const Tensor& f, const Tensor& w, const OptionalTensor& species,
+Two product_invariants_backward(const Tensor& grad, const Tensor& f, const Tensor& w, const OptionalTensor& species,
                         const Tensor& entries, const Tensor& v, at::IntArrayRef components, bool fourth,
                         bool with_weight) {
   const Inputs in(f, w, species, entries, v, f.size(1));
   return backward(in, invariants_of(in, components, fourth), grad, with_weight);
 }
-Three invariants_double_backward(const Tensor& x, const Tensor& y, const Tensor& grad, const Tensor& f,
+Three product_invariants_double_backward(const Tensor& x, const Tensor& y, const Tensor& grad, const Tensor& f,
                                  const Tensor& w, const OptionalTensor& species, const Tensor& entries,
                                  const Tensor& v, at::IntArrayRef components, bool fourth) {
   const Inputs in(f, w, species, entries, v, f.size(1));
@@ -143,7 +143,7 @@ TORCH_LIBRARY_IMPL(equireann, CPU, m) {
   m.impl("self_coupled", self_coupled);
   m.impl("self_coupled_backward", self_coupled_backward);
   m.impl("self_coupled_double_backward", self_coupled_double_backward);
-  m.impl("invariants", invariants);
-  m.impl("invariants_backward", invariants_backward);
-  m.impl("invariants_double_backward", invariants_double_backward);
+  m.impl("product_invariants", product_invariants);
+  m.impl("product_invariants_backward", product_invariants_backward);
+  m.impl("product_invariants_double_backward", product_invariants_double_backward);
 }

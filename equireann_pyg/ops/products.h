@@ -9,7 +9,7 @@
 
 #include <ATen/ops/zeros.h>
 
-#include "coupling.h"
+#include "coupled.h"
 
 namespace kernels {
 

@@ -113,7 +113,7 @@ class Property(Plan, ExactBuffers):
         """
         if self.built:
             raise ValueError(f"{type(self).__name__} already belongs to a potential: make a new one")
-        missing = [name for name in ("embed", "layout", "num_features", "species") if not hasattr(model, name)]
+        missing = [name for name in ("embed", "layout", "num_features") if not hasattr(model, name)]
         if missing:
             raise TypeError(
                 f"{type(model).__name__} has no {', '.join(f'`{name}`' for name in missing)}: properties need a model that "

@@ -18,7 +18,7 @@ import jsonargparse
 import torch
 import yaml
 
-import equireann_pyg.cli  # the classes that plans name
+import equireann_pyg.cli.program  # the classes that plans name
 from equireann_pyg.potential.checkpoint import recipe
 from equireann_pyg.training.warm_start import RidgeWarmStart
 

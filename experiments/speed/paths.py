@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equireann_pyg import BlockPotential, Potential, compile_potential
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 
 Evaluate = Callable[..., dict[str, Tensor]]
 BLOCK_SIZE = 2048  # atoms of one block
@@ -22,7 +22,7 @@ def plain(potential: Potential) -> Evaluate:
     """The reference: torch operations only."""
 
     def evaluate(data: Data, **options: Any) -> dict[str, Tensor]:
-        with plain_path():
+        with by_reference():
             return potential(data, **options)
 
     return evaluate

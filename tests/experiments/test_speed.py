@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from equireann_pyg import EquiREANN, edge_vectors
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import randomize
 from experiments.speed import floor, memory, run
 from experiments.speed.cases import CASES, CUTOFF, ELEMENTS
@@ -27,13 +27,13 @@ from experiments.speed.timing import interleave, peak_memory, stopwatch
 
 
 def counted(call: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter, plain_path():
+    with FlopCounterMode(display=False) as counter, by_reference():
         call()
     return counter.get_total_flops()
 
 
 @pytest.mark.parametrize(("radial", "hidden", "iterations"), [(8, [64, 64], 3), (5, [16, 24], 1), (4, [12], 0)])
-def test_matrix_products_are_those_of_the_plain_path(radial, hidden, iterations):
+def test_matrix_products_are_those_of_the_reference(radial, hidden, iterations):
     model = EquiREANN(ELEMENTS, CUTOFF, num_radial=radial, hidden_channels=hidden, num_iterations=iterations)
     randomize(model)
     data = CASES["mol1"]()

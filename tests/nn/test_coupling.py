@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equireann_pyg.nn import SphericalHarmonics, solid_harmonics
 from equireann_pyg.nn.coupling import Coupling, ScaledSelfCoupling, SelfCoupling, clebsch_gordan, coupling_paths
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
 
 PATHS = coupling_paths(3, 4)
@@ -126,7 +126,7 @@ def test_against_dense_coefficients(plain: bool, double: torch.dtype) -> None:
         product = torch.einsum("abc,ian,ibn->icn", clebsch_gordan(*path), a[:, first], b[:, second])
         expected[:, third] += layer.weight[SPECIES, p].unsqueeze(1) * product
     if plain:
-        with plain_path():
+        with by_reference():
             actual = layer(a, b, SPECIES)
     else:
         actual = layer(a, b, SPECIES)
@@ -151,7 +151,7 @@ def test_scaled_coupling_divides_by_the_scale_of_the_product(plain: bool, double
     )
     unscaled.load_state_dict({"weight": layer.weight})
     degree = torch.tensor([0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3])
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert_close(layer(x, SPECIES), unscaled(x, SPECIES) / layer.scale[degree].unsqueeze(1), 1e-13, "product")
 
 
@@ -193,7 +193,7 @@ def test_fit_brings_the_product_to_unit_variance(max_degree_out: int, plain: boo
     layer = scaled(2, 4, 3, max_degree_out=max_degree_out)
     x, species = 3 * torch.randn(60, 9, 4), SPECIES.repeat(10)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         layer.fit(x.requires_grad_(), species)
         product = layer(x, species).detach()
         layer.fit(x, species)
@@ -214,7 +214,7 @@ def test_gradients_of_scaled_products(plain: bool, double: torch.dtype) -> None:
     def function(x: Tensor, weight: Tensor) -> Tensor:
         return torch.func.functional_call(layer, {"weight": weight}, (x, SPECIES))
 
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert torch.autograd.gradcheck(function, (x, layer.weight))
         assert torch.autograd.gradgradcheck(function, (x, layer.weight))
 
@@ -222,7 +222,7 @@ def test_gradients_of_scaled_products(plain: bool, double: torch.dtype) -> None:
 def test_no_atoms() -> None:
     for kind in (SelfCoupling, ScaledSelfCoupling):
         assert kind(2, 4, max_degree_out=1)(torch.zeros(0, 9, 4)).shape == (0, 4, 4)
-    with plain_path():
+    with by_reference():
         assert Coupling(2, 4)(torch.zeros(0, 9, 4), torch.zeros(0, 9, 4)).shape == (0, 9, 4)
 
 
@@ -234,7 +234,7 @@ def test_coefficients_stay_exact() -> None:
     assert layer.scale.dtype == torch.float64
 
 
-def test_transforms_of_torch_func_take_the_plain_path(double: torch.dtype) -> None:
+def test_transforms_of_torch_func_take_the_reference(double: torch.dtype) -> None:
     layer, x, along = scaled(2, 4), torch.randn(6, 9, 4), torch.randn(6, 9, 4)
     _, slope = torch.func.jvp(layer, (x,), (along,))
     step = 1e-4

@@ -24,7 +24,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 
 ANGULAR = [SphericalHarmonics(3), CartesianMoments(2, unit=False)]
@@ -90,7 +90,7 @@ def test_gradients_of_every_descriptor_on_both_paths(case: tuple[Descriptor, Ang
 
     arguments, expected = (orbital, *descriptor.parameters()), descriptor(orbital, SPECIES[:2])
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             assert_close(function(*arguments), expected, 1e-12, "features")
             assert torch.autograd.gradcheck(function, arguments, fast_mode=True)
             assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
@@ -124,7 +124,7 @@ def test_statistics_of_every_descriptor(case: tuple[Descriptor, Angular], double
     descriptor, orbital = built(plan, angular), torch.randn(6, sum(angular.components), 4)
     twin = copy.deepcopy(descriptor)
     calibrate(descriptor, 7 * orbital, SPECIES)
-    with plain_path():
+    with by_reference():
         calibrate(twin, 7 * orbital, SPECIES)
     scales = [name for name in descriptor.state_dict() if name.endswith("scale")]
     assert bool(scales) == (not isinstance(plan, Density))

@@ -10,7 +10,7 @@ import torch
 
 from equireann_pyg.nn import DegreeDot, DegreeLinear, ScaledLinear, SoftLimit, SphericalHarmonics
 from equireann_pyg.nn.scaling import ORBITAL_LIMIT
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
 
 COMPONENTS = (1, 3, 5)
@@ -37,7 +37,7 @@ def identity() -> ScaledLinear:
 def test_linear_against_a_loop(plain: bool, dtype: torch.dtype) -> None:
     layer, orbital = DegreeLinear(COMPONENTS, 4, 6), torch.randn(7, 9, 4)
     expected = torch.stack([orbital[:, m] @ layer.weight[degree] / 2 for m, degree in enumerate(DEGREE)], dim=1)
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert_close(layer(orbital), expected, TOLERANCE[dtype], "mixed channels")
 
 
@@ -54,7 +54,7 @@ def test_scaled_linear_against_a_loop(plain: bool, dtype: torch.dtype) -> None:
     layer.scale.uniform_(0.5, 2.0)
     scaled = torch.stack([orbital[:, m] / layer.scale[degree] for m, degree in enumerate(DEGREE)], dim=1)
     expected = torch.stack([scaled[:, m] @ layer.weight[degree] / 2 for m, degree in enumerate(DEGREE)], dim=1)
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert_close(layer(orbital), expected, TOLERANCE[dtype], "scaled and mixed channels")
 
 
@@ -73,7 +73,7 @@ def test_fitted_orbitals_are_mixed_to_unit_variance(plain: bool) -> None:
     layer = ScaledLinear(COMPONENTS, 32, 400)
     size = torch.tensor([3.0, 0.1, 20.0])[DEGREE].unsqueeze(1) * torch.linspace(0.5, 2.0, 32)
     orbital = size * torch.randn(200, 9, 32)
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         layer.fit(orbital)
         assert float(layer(orbital).detach().square().mean()) == pytest.approx(1.0, rel=0.1)
 
@@ -84,7 +84,7 @@ def test_dot_against_a_loop(plain: bool, dtype: torch.dtype) -> None:
     expected = torch.zeros(7, 3, 4)
     for m, degree in enumerate(DEGREE):
         expected[:, degree] += a[:, m] * b[:, m]
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert_close(DegreeDot(COMPONENTS)(a, b), expected.flatten(1), TOLERANCE[dtype], "scalar products")
 
 
@@ -129,7 +129,7 @@ def test_the_scale_is_stored_and_not_trained(dtype: torch.dtype) -> None:
 @PATHS
 def test_limit_bends_the_size_only(plain: bool, dtype: torch.dtype) -> None:
     limit, orbital = SoftLimit(COMPONENTS), torch.randn(7, 9, 4)
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert_close(limit(1e-3 * orbital), 1e-3 * orbital, 1e-5, "small orbitals", smallest=1e-5)
         far = limit(1e6 * orbital)
         for part, given in zip(far.split(COMPONENTS, dim=1), orbital.split(COMPONENTS, dim=1), strict=True):
@@ -161,7 +161,7 @@ def test_gradgradcheck(index: int, plain: bool, double: torch.dtype) -> None:
     def function(orbital: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (orbital,))
 
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert torch.autograd.gradcheck(function, (orbital, *layer.parameters()))
         assert torch.autograd.gradgradcheck(function, (orbital, *layer.parameters()))
 

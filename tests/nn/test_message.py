@@ -23,7 +23,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate, degree_scale
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, randomize, representation
 from tests.nn.test_descriptor import SPECIES, layout_of
 
@@ -103,7 +103,7 @@ def test_coupled_rule(double: torch.dtype) -> None:
     size = torch.stack([part.square().mean(1) for part in mixed.split([1, 3, 5], dim=1)], dim=1)[:, DEGREE]
     expected = mixed / (1 + size / 25).sqrt()
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             new, message = rule(*given)
         assert_close(message, new.unsqueeze(1) * expected, 1e-12, "message")
 
@@ -112,7 +112,7 @@ def test_coupled_rule(double: torch.dtype) -> None:
 def test_coupled_rule_takes_its_scales_from_what_reaches_it(plain: bool, double: torch.dtype) -> None:
     rule, (*given, species) = built(RULES["coupled"]), inputs()
     given[2], given[3] = 7 * given[2], 20 * given[3] * torch.tensor([0.5, 1.0, 2.0, 1.5])
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         calibrate(rule, *given, species)
         narrow = rule.narrow(given[2])
         product = rule.coupling(narrow, species)
@@ -182,7 +182,7 @@ def test_gradients_of_every_rule_on_both_paths(plan: MessageRule, double: torch.
 
     arguments = (*used, *(rule.get_parameter(name) for name in names))
     for plain in (False, True):
-        with plain_path() if plain else nullcontext():
+        with by_reference() if plain else nullcontext():
             assert torch.autograd.gradcheck(function, arguments, fast_mode=True)
             assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
 

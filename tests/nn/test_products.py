@@ -19,7 +19,7 @@ from equireann_pyg.nn import (
     clebsch_gordan,
 )
 from equireann_pyg.nn.scaling import calibrate, degree_scale
-from equireann_pyg.ops import plain_path
+from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close
 from tests.nn.test_descriptor import SPECIES, built
 
@@ -53,7 +53,7 @@ def test_power_spectrum(plain: bool, double: torch.dtype) -> None:
         for second in range(first, 3)
     ]
     assert descriptor.num_features == 18
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         assert_close(descriptor(orbital, SPECIES), torch.stack(expected, dim=1), 1e-12, "power spectrum")
 
 
@@ -79,7 +79,7 @@ def test_products_of_each_order(order: int, plain: bool, double: torch.dtype) ->
     if order > 3:
         expected += [part.square().sum(1) for part in by_degree(product)]
     assert descriptor.num_features == 3 * len(expected)
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         features = descriptor(orbital, SPECIES)
     assert_close(features, torch.cat(expected, dim=1), 1e-12, f"products up to order {order}")
 
@@ -90,7 +90,7 @@ def test_products_take_their_scales_from_a_training_set(order: int, plain: bool,
     """Also where a kernel makes all products at once and calls no part."""
     descriptor, _, _ = prepared(ACEProducts(3, order))
     orbital = 5 * torch.randn(6, 9, 4) * torch.tensor([0.5, 1.0, 2.0, 1.5])
-    with plain_path() if plain else nullcontext():
+    with by_reference() if plain else nullcontext():
         calibrate(descriptor, orbital, SPECIES)
     assert_close(descriptor.mix.scale, degree_scale(orbital, (1, 3, 5)), 1e-13, "scale of the orbital")
     assert hasattr(descriptor, "coupling") == (order > 2)
@@ -106,7 +106,7 @@ def test_products_take_their_scales_from_a_training_set(order: int, plain: bool,
         assert_close(value, stored[name], 1e-12, name)
 
 
-def test_transforms_of_torch_func_take_the_plain_path(double: torch.dtype) -> None:
+def test_transforms_of_torch_func_take_the_reference(double: torch.dtype) -> None:
     descriptor, orbital, _ = prepared(ACEProducts(3))
     along, step = torch.randn(6, 9, 4), 1e-4
     _, slope = torch.func.jvp(lambda x: descriptor(x, SPECIES), (orbital,), (along,))

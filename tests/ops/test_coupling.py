@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from equireann_pyg.nn.coupling import Coupling, SelfCoupling
-from equireann_pyg.ops import coupled, plain_path
+from equireann_pyg.ops import by_reference, coupled
 from equireann_pyg.testing import assert_close
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -53,7 +53,7 @@ def test_against_a_loop(n: int, num_species: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("num_species", [1, 3])
 @pytest.mark.parametrize("n", [1, 3, 8, 16, 33])
 @pytest.mark.parametrize("kind", [Coupling, SelfCoupling])
-def test_against_the_plain_path(
+def test_against_the_reference(
     kind: type[Coupling] | type[SelfCoupling], n: int, num_species: int, dtype: torch.dtype
 ) -> None:
     layer = kind(2, n, num_species)
@@ -66,7 +66,7 @@ def test_against_the_plain_path(
         return [value, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), leaves)]
 
     actual = everything()
-    with plain_path():
+    with by_reference():
         expected = everything()
     for k, (mine, theirs) in enumerate(zip(actual, expected, strict=True)):
         assert_close(mine, theirs, 5e-5 if dtype == torch.float32 else 1e-11, f"tensor {k}")
@@ -141,8 +141,6 @@ def test_what_does_not_fit_is_refused() -> None:
         coupled(a, b, weight, SPECIES, entries.long(), values, SIZES[2])
     with pytest.raises(IndexError, match="column 2, expected 0 to 0"):
         coupled(a, b, weight, SPECIES, entries, values, 1)
-    with pytest.raises(NotImplementedError, match="plain path"):
-        torch.func.jvp(lambda a: coupled(a, b, weight, SPECIES, entries, values, SIZES[2]), (a,), (a,))
 
 
 @pytest.mark.parametrize("num_species", [1, 3])
@@ -150,9 +148,10 @@ def test_operators_tell_torch_the_truth(num_species: int) -> None:
     species = SPECIES if num_species > 1 else None
     a, b, weight = (x.requires_grad_() for x in factors(8, num_species))
     g = torch.randn(5, SIZES[2], 8, requires_grad=True)
-    arguments = (species, *table(), (0, 1, 2))
-    torch.library.opcheck(torch.ops.equireann.coupled.default, (a, b, weight, *arguments, SIZES[2]))
-    torch.library.opcheck(torch.ops.equireann.coupled_weight.default, (a, b, g, *arguments, num_species, SIZES[3]))
+    arguments, roles = (species, *table()), (0, 1, 2)
+    torch.library.opcheck(torch.ops.equireann.coupled.default, (a, b, weight, *arguments, SIZES[2], roles))
+    sizes = (num_species, SIZES[3])
+    torch.library.opcheck(torch.ops.equireann.coupled_weight.default, (a, b, g, *arguments, *sizes, roles))
 
 
 def test_derivatives_can_be_traced() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.nn import CartesianMoments, OrbitalDensity, PairGaussians, SoftStandardize, SphericalHarmonics
-from equireann_pyg.ops import bent, density, gaussians, plain_path, polynomials
+from equireann_pyg.ops import by_reference, density, gaussians, polynomials, soft_standardize
 from equireann_pyg.testing import assert_close, randomize
 from tests.ops.threads import with_threads
 
@@ -34,7 +34,7 @@ def assert_same_with_derivatives(function: Callable[..., Tensor], inputs: list[T
         return [value, *first, *second]
 
     actual = everything()
-    with plain_path():
+    with by_reference():
         expected = everything()
     for k, (mine, theirs) in enumerate(zip(actual, expected, strict=True)):
         assert_close(mine.detach(), theirs.detach(), tolerance, f"tensor {k}", smallest=1e-6)
@@ -95,7 +95,7 @@ def test_polynomials_by_differences(double: torch.dtype) -> None:
     assert torch.equal(monomials[:, :4], torch.stack([torch.ones(9), x, y, z], dim=1))
     assert_close(monomials[:, 14], x * y * z, 1e-14, "xyz")
     with pytest.raises(ValueError, match="degree of 0 to 8"):
-        polynomials(vec, combination, 9)
+        torch.ops.equireann.polynomials(vec, combination, 9)
     with pytest.raises(ValueError, match="expected a float64 combination"):
         polynomials(vec, combination, 2)
 
@@ -128,16 +128,16 @@ def test_soft_features(k: int, dtype: torch.dtype) -> None:
 
 def test_soft_features_by_differences(double: torch.dtype) -> None:
     x, mean, scale = (20 * torch.randn(5, 4)).requires_grad_(), torch.randn(3, 4), 0.3 + torch.rand(3, 4)
-    assert torch.autograd.gradcheck(lambda x: bent(x, SPECIES, mean, scale, 10.0), x)
-    assert torch.autograd.gradgradcheck(lambda x: bent(x, SPECIES, mean, scale, 10.0), x)
+    assert torch.autograd.gradcheck(lambda x: soft_standardize(x, SPECIES, mean, scale, 10.0), x)
+    assert torch.autograd.gradgradcheck(lambda x: soft_standardize(x, SPECIES, mean, scale, 10.0), x)
     with pytest.raises(IndexError, match="species"):
-        bent(x, SPECIES + 1, mean, scale, 10.0)
+        soft_standardize(x, SPECIES + 1, mean, scale, 10.0)
 
 
 def test_asinh_in_float32_over_its_whole_range() -> None:
     u = torch.cat([torch.logspace(-6, 6, 4000), -torch.logspace(-6, 6, 4000)]).view(-1, 16)
     zeros, ones = torch.zeros(1, 16), torch.ones(1, 16)
-    actual = bent(u, torch.zeros(len(u), dtype=torch.long), zeros, ones, 1.0).double()
+    actual = soft_standardize(u, torch.zeros(len(u), dtype=torch.long), zeros, ones, 1.0).double()
     expected = torch.asinh(u.double())
     assert float(((actual - expected) / expected).abs().max()) < 1e-6
 
@@ -169,11 +169,11 @@ def test_several_threads_give_the_same_bits() -> None:
         ("gaussians", (*edges(4)[:2], ROW, *edges(4)[2:])),
         ("polynomials", (torch.ones(5, 3), torch.ones(10, 2, dtype=torch.float64), 2)),
         ("density", (torch.ones(3, 4, 2), torch.ones(2, 2, 8), [1, 3])),
-        ("bent", (torch.ones(5, 4), SPECIES, torch.zeros(3, 4), torch.ones(3, 4), 10.0)),
+        ("soft_standardize", (torch.ones(5, 4), SPECIES, torch.zeros(3, 4), torch.ones(3, 4), 10.0)),
     ],
 )
 def test_operators_tell_torch_the_truth(name: str, arguments: tuple[object, ...]) -> None:
     floats = [x.requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x for x in arguments]
-    constant = {"bent": (2, 3), "polynomials": (1,)}.get(name, ())
+    constant = {"soft_standardize": (2, 3), "polynomials": (1,)}.get(name, ())
     arguments = tuple(x.detach() if k in constant else x for k, x in enumerate(floats))
     torch.library.opcheck(getattr(torch.ops.equireann, name).default, arguments)

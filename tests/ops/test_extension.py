@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from equireann_pyg.ops import extension, plain_path
+from equireann_pyg.ops import extension
 
 # ---- building: with a compiler that copies the library that is there already -------------------------------------------
 
@@ -253,24 +253,3 @@ def test_two_processes_build_one_library(tmp_path: Path) -> None:
     assert [out.strip() for out, _ in answers] == ["True", "True"], answers
     assert sum("compiling the kernels" in said for _, said in answers) == 1
     assert len(list((tmp_path / "equireann_pyg" / "kernels").glob("*.so"))) == 1
-
-
-# ---- the plain path ----------------------------------------------------------------------------------------------------
-
-
-def test_the_plain_path_ends_with_an_error(kernels: None) -> None:
-    x = torch.zeros(1)
-
-    def fail() -> None:
-        with plain_path():
-            assert not extension.kernels_for(x)
-            raise KeyError("something else")
-
-    with pytest.raises(KeyError, match="something else"):
-        fail()
-    assert extension.kernels_for(x)
-    with plain_path():
-        with pytest.raises(KeyError, match="something else"):
-            fail()
-        assert not extension.kernels_for(x)
-    assert extension.kernels_for(x)

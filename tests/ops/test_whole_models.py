@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg import EANN, REANN, EquiREANN, Potential
 from equireann_pyg.nn import CartesianMoments
-from equireann_pyg.ops import extension, plain_path
+from equireann_pyg.ops import by_reference, edge_order
 from equireann_pyg.testing import assert_close, make_graph, random_cluster, random_crystal, sample_graphs
 from tests.test_golden import GOLDEN, POSITIONS, golden_model
 
@@ -27,7 +27,7 @@ GRAPHS: dict[str, Callable[[], Data]] = {
 def both_paths(function: Callable[[], dict[str, Tensor]]) -> list[tuple[str, Tensor, Tensor]]:
     """Name, kernels' value and plain value of every result."""
     actual = function()
-    with plain_path():
+    with by_reference():
         expected = function()
     return [(name, actual[name].detach(), expected[name].detach()) for name in expected]
 
@@ -70,8 +70,8 @@ def test_golden_values_on_both_paths(unit: bool, kind: type[EquiREANN], path: st
     _, energy, force = GOLDEN[unit, kind]
     potential = Potential(golden_model(kind, unit)).eval()
     data = make_graph(torch.full((4,), 6), torch.tensor(POSITIONS, dtype=torch.float64), cutoff=3.0)
-    with plain_path() if path == "plain" else nullcontext():
-        assert extension.kernels_for(data.pos) == (path == "kernels")
+    with by_reference() if path == "plain" else nullcontext():
+        assert (edge_order.serving((data.edge_index, 4)) is not None) == (path == "kernels")
         output = potential(data)
     assert float(output["energy"]) == pytest.approx(energy, abs=1e-9)
     assert output["forces"][0].tolist() == pytest.approx(force, abs=1e-9)

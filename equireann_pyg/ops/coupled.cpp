@@ -9,7 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
-#include "coupling.h"
+#include "coupled.h"
 
 namespace {
 
@@ -118,7 +118,7 @@ void couple_weight(const Inputs& in, const Tensor& g, T* tables) {
 }
 
 Tensor coupled(const Tensor& a, const Tensor& b, const Tensor& weight, const std::optional<Tensor>& species,
-               const Tensor& entries, const Tensor& values, at::IntArrayRef roles, int64_t size) {
+               const Tensor& entries, const Tensor& values, int64_t size, at::IntArrayRef roles) {
   TORCH_CHECK_VALUE(weight.dim() == 3 && weight.size(2) == a.size(-1), "coupled: expected weight [S, P, ", a.size(-1),
                     "], got ", weight.sizes());
   const Inputs in(a, b, species, entries, values, roles, weight.size(0), weight.size(1));
@@ -132,8 +132,8 @@ Tensor coupled(const Tensor& a, const Tensor& b, const Tensor& weight, const std
 }
 
 Tensor coupled_weight(const Tensor& a, const Tensor& b, const Tensor& factor, const std::optional<Tensor>& species,
-                      const Tensor& entries, const Tensor& values, at::IntArrayRef roles, int64_t num_species,
-                      int64_t num_paths) {
+                      const Tensor& entries, const Tensor& values, int64_t num_species, int64_t num_paths,
+                      at::IntArrayRef roles) {
   const Inputs in(a, b, species, entries, values, roles, num_species, num_paths);
   const Tensor g = factor.contiguous();
   TORCH_CHECK_VALUE(g.dim() == 3 && g.size(0) == in.atoms && g.size(2) == in.n, "coupled_weight: expected factor [",

@@ -4,13 +4,14 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
 #include <climits>
 #include <optional>
 #include <tuple>
 
-#include "orbitals.h"
+#include "orbital_sum.h"
 
 namespace {
 
@@ -159,9 +160,9 @@ Tensor orbital_sum(const Tensor& c, OptTensor M, const Tensor& edge_index, const
 using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Five empty_gradients(const Inputs& in) {
-  const auto none = [&] { return at::empty({0}, in.coefficient.options()); };
-  return {at::empty_like(in.coefficient), in.orbital ? at::empty_like(*in.orbital) : none(), at::empty_like(in.radial),
-          at::empty_like(in.angular), in.orbital ? at::empty_like(in.filter) : none()};
+  const Tensor none = at::empty({0}, in.coefficient.options());
+  return {at::empty_like(in.coefficient), in.orbital ? at::empty_like(*in.orbital) : none, at::empty_like(in.radial),
+          at::empty_like(in.angular), in.orbital ? at::empty_like(in.filter) : at::zeros_like(in.filter)};
 }
 
 template <bool TANGENT, typename T>

@@ -16,22 +16,22 @@ using namespace kernels;
 
 constexpr int64_t CHUNK = 128;  // atoms per task
 
-struct Bent {
+struct Features {
   Tensor x, species, mean, scale;
   int64_t atoms, k;
 
-  Bent(const Tensor& x_, const Tensor& s, const Tensor& mean_, const Tensor& scale_)
+  Features(const Tensor& x_, const Tensor& s, const Tensor& mean_, const Tensor& scale_)
       : x(x_.contiguous()), species(s.contiguous()), mean(mean_.contiguous()), scale(scale_.contiguous()),
         atoms(x_.size(0)), k(x_.size(1)) {
     TORCH_CHECK_VALUE(s.numel() == atoms && mean.sizes() == scale.sizes() && mean.size(1) == k,
-                      "bent: sizes do not fit: x ", x.sizes(), ", species ", s.sizes(), ", mean ", mean.sizes());
+                      "soft_standardize: sizes do not fit: x ", x.sizes(), ", species ", s.sizes(), ", mean ", mean.sizes());
     checked_species(species, mean.size(0));
   }
 };
 
 // Calls body(position, u / limit, 1 / scale) for every feature of every atom.
 template <typename T, int W, typename Body>
-void each_feature(const Bent& in, double limit, const Body& body) {
+void each_feature(const Features& in, double limit, const Body& body) {
   using V = typename Vector<T, W>::type;
   const T *x = in.x.const_data_ptr<T>(), *mean = in.mean.const_data_ptr<T>(), *scale = in.scale.const_data_ptr<T>();
   const int64_t* species = in.species.const_data_ptr<int64_t>();
@@ -45,8 +45,8 @@ void each_feature(const Bent& in, double limit, const Body& body) {
   });
 }
 
-Tensor bent(const Tensor& x, const Tensor& species, const Tensor& mean, const Tensor& scale, double limit) {
-  const Bent in(x, species, mean, scale);
+Tensor soft_standardize(const Tensor& x, const Tensor& species, const Tensor& mean, const Tensor& scale, double limit) {
+  const Features in(x, species, mean, scale);
   Tensor out = at::empty_like(in.x);
   with_type_and_width(x, in.k, [&]<typename T, int W>(Known<T, W>) {
     using V = typename Vector<T, W>::type;
@@ -56,9 +56,9 @@ Tensor bent(const Tensor& x, const Tensor& species, const Tensor& mean, const Te
   return out;
 }
 
-Tensor bent_backward(const Tensor& grad, const Tensor& x, const Tensor& species, const Tensor& mean,
+Tensor soft_standardize_backward(const Tensor& grad, const Tensor& x, const Tensor& species, const Tensor& mean,
                      const Tensor& scale, double limit) {
-  const Bent in(x, species, mean, scale);
+  const Features in(x, species, mean, scale);
   const Tensor g = grad.contiguous();
   Tensor out = at::empty_like(in.x);
   with_type_and_width(x, in.k, [&]<typename T, int W>(Known<T, W>) {
@@ -72,11 +72,11 @@ Tensor bent_backward(const Tensor& grad, const Tensor& x, const Tensor& species,
   return out;
 }
 
-// Gradients of <tangent, bent_backward(grad, x)> with respect to grad and x.
-std::tuple<Tensor, Tensor> bent_double_backward(const Tensor& tangent, const Tensor& grad, const Tensor& x,
+// Gradients of <tangent, soft_standardize_backward(grad, x)> with respect to grad and x.
+std::tuple<Tensor, Tensor> soft_standardize_double_backward(const Tensor& tangent, const Tensor& grad, const Tensor& x,
                                                 const Tensor& species, const Tensor& mean, const Tensor& scale,
                                                 double limit) {
-  const Bent in(x, species, mean, scale);
+  const Features in(x, species, mean, scale);
   const Tensor g = grad.contiguous(), h = tangent.contiguous();
   Tensor d_grad = at::empty_like(in.x), d_x = at::empty_like(in.x);
   with_type_and_width(x, in.k, [&]<typename T, int W>(Known<T, W>) {
@@ -95,7 +95,7 @@ std::tuple<Tensor, Tensor> bent_double_backward(const Tensor& tangent, const Ten
 }  // namespace
 
 TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("bent", bent);
-  m.impl("bent_backward", bent_backward);
-  m.impl("bent_double_backward", bent_double_backward);
+  m.impl("soft_standardize", soft_standardize);
+  m.impl("soft_standardize_backward", soft_standardize_backward);
+  m.impl("soft_standardize_double_backward", soft_standardize_double_backward);
 }

@@ -1,0 +1,261 @@
+r"""Operators with kernels that torch knows nothing of: their schemas, shapes and derivatives, by generic rules.
+
+For an operator ``f`` the library has, or may have, for each kind of device
+
+- ``f(inputs)``
+- ``f_backward(grad, inputs)``: gradients with respect to the inputs that vary,
+- ``f_double_backward(tangents, grad, inputs)``: gradients of the scalar product of the tangents with these gradients, with
+  respect to ``grad`` and the inputs that vary.
+
+What a device lacks of them, and every further derivative, is a pullback of the reference. Gradients of inputs that are None, or
+of weights that nobody wants, are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.ops.operator import Kernel, Operator, P, R, transformed
+
+LIBRARY = torch.library.Library("equireann", "DEF")
+KINDS = {
+    Tensor: "Tensor",
+    Tensor | None: "Tensor?",
+    int: "SymInt",
+    float: "float",
+    bool: "bool",
+    Sequence[int]: "int[]",
+}
+
+Function = Callable[..., Any]
+Values = tuple[Any, ...]
+Results = Tensor | tuple[Tensor, ...]
+
+
+class KernelOperator(Operator[P, R]):
+    """An operator whose kernels are those of :data:`LIBRARY`; names of arguments are separated by blanks.
+
+    Args:
+        reference: function in plain torch with one result.
+        fields: what varies and whose gradients are always made.
+        weights: what varies and whose gradients are made only where they are wanted.
+        exact: tensors that may have another floating-point type than the others.
+        shape: function of the same arguments that makes an empty result; by default the reference does.
+        limit: which arguments the compiled kernel of the CPU takes; by default all.
+    """
+
+    def __init__(
+        self,
+        reference: Callable[P, R],
+        fields: str = "",
+        weights: str = "",
+        exact: str = "",
+        shape: Function | None = None,
+        limit: Callable[..., bool] | None = None,
+    ) -> None:
+        super().__init__(reference, exact)
+        self.name, names = reference.__name__, list(self.signature.parameters)
+        self.varying = sorted(names.index(name) for name in f"{fields} {weights}".split())
+        self.weights = [names.index(name) for name in weights.split()]
+        kinds = [KINDS[parameter.annotation] for parameter in self.signature.parameters.values()]
+        self.inputs = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
+        self._define("", self.inputs, 1, shape or reference)
+        self.kernels["cpu"] = Kernel(self.call(""), limit=limit)
+        self._differentiate()
+
+    def _differentiate(self) -> None:
+        """Define the derivatives."""
+
+    def _define(self, suffix: str, inputs: Sequence[str], count: int, shape: Function) -> None:
+        result = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
+        LIBRARY.define(f"{self.name}{suffix}({', '.join(inputs)}) -> {result}")
+        torch.library.register_fake(f"equireann::{self.name}{suffix}", shape, lib=LIBRARY)
+
+    def _derive(self, suffix: str, backward: Function) -> None:
+        name = f"equireann::{self.name}{suffix}"
+        torch.library.register_autograd(name, backward, setup_context=_save, lib=LIBRARY)
+
+    def call(self, suffix: str) -> Function:
+        """The function of :data:`LIBRARY`."""
+        return getattr(torch.ops.equireann, self.name + suffix).default
+
+    def kernel(self, device: str, suffix: str = "", **options: Any) -> Callable[[Function], Function]:
+        """Decorator of the kernel for a kind of device.
+
+        Args:
+            device: ``"cuda"``, ...
+            suffix: ``"_backward"`` or ``"_double_backward"`` for one of these.
+            **options: ``types`` and ``limit`` of the :class:`~equireann_pyg.ops.operator.Kernel`.
+        """
+
+        def register(function: Function) -> Function:
+            LIBRARY.impl(self.name + suffix, function, device.upper())
+            if not suffix:
+                self.kernels[device] = Kernel(self.call(""), **options)
+            return function
+
+        return register
+
+    def has(self, suffix: str, device: str) -> bool:
+        """Whether there is such a kernel for a kind of device."""
+        return torch._C._dispatch_has_kernel_for_dispatch_key(f"equireann::{self.name}{suffix}", device.upper())
+
+
+class Closed(KernelOperator[P, R]):
+    """An operator whose gradients are made of operators, of itself say: so there are derivatives of every order.
+
+    Args:
+        reference: function in plain torch with one result.
+        derivative: function of which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the
+            inputs that vary.
+        **options: see :class:`KernelOperator`.
+    """
+
+    def __init__(self, reference: Callable[P, R], derivative: Function, **options: Any) -> None:
+        self.derivative = derivative
+        super().__init__(reference, **options)
+
+    def _differentiate(self) -> None:
+        def backward(ctx: Any, grad: Tensor) -> Values:
+            return self._placed(self.derivative(ctx.needs_input_grad, grad, *_saved(ctx)))
+
+        self._derive("", backward)
+
+    def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
+        """The gradients of all inputs from those of the inputs that vary."""
+        made = dict(zip(self.varying, gradients, strict=True))
+        return tuple(made.get(place) for place in range(len(self.inputs)))
+
+
+class TwiceDifferentiable(KernelOperator[P, R]):
+    """An operator with kernels for its first and second derivatives, and the reference's from the third on."""
+
+    def _differentiate(self) -> None:
+        count, names = len(self.varying), [self.inputs[place] for place in self.varying]
+        flag = ["bool with_weights"] if self.weights else []
+        tangents = [name.replace(" ", " h_", 1) for name in names]
+        self._define("_backward", ["Tensor grad", *self.inputs, *flag], count, self._empty_first)
+        self._define("_double_backward", [*tangents, "Tensor grad", *self.inputs], 1 + count, self._empty_second)
+        self._derive("", self._first)
+        self._derive("_backward", self._second)
+        self._derive("_double_backward", self._third)
+
+    # ---- references: of the operator, and of its kernels for the derivatives ----
+
+    def _gradients(self, grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return pullback(self.reference, self.varying, grad, inputs)
+
+    def _second_gradients(self, *values: Any) -> tuple[Tensor, ...]:
+        count = len(self.varying)
+        tangents = tuple(values[count].new_empty(0) if h is None else h for h in values[:count])
+        places = [0, *(1 + place for place in self.varying)]
+        return pullback(self._gradients, places, tangents, values[count:])
+
+    # ---- derivatives ----
+
+    def _first(self, ctx: Any, grad: Tensor) -> Values:
+        inputs = _saved(ctx)
+        with_weights = any(ctx.needs_input_grad[place] for place in self.weights)
+        if self._served("_backward", grad):
+            made = _tuple(self.call("_backward")(grad, *inputs, *([with_weights] if self.weights else [])))
+        else:
+            made = self._gradients(grad, *inputs)
+        return self._placed(made, inputs, with_weights)
+
+    def _second(self, ctx: Any, *tangents: Tensor) -> Values:
+        grad, *inputs = _saved(ctx)
+        with_weights = inputs.pop() if self.weights else True
+        values: list[Any] = []
+        for place, tangent in zip(self.varying, tangents, strict=True):
+            x = inputs[place]
+            unwanted = place in self.weights and not with_weights
+            values.append(None if x is None else torch.zeros_like(x) if unwanted else tangent)
+        served = self._served("_double_backward", grad)
+        function = self.call("_double_backward") if served else self._second_gradients
+        d_grad, *made = function(*values, grad, *inputs)
+        return d_grad, *self._placed(made, inputs), *([None] if self.weights else [])
+
+    def _third(self, ctx: Any, *cotangents: Tensor) -> Values:
+        values = _saved(ctx)
+        count = len(self.varying)
+        places = [*range(count + 1), *(count + 1 + place for place in self.varying)]
+        made = pullback(self._second_gradients, places, cotangents, values)
+        found = dict(zip(places, made, strict=True))
+        return tuple(None if values[k] is None else found.get(k) for k in range(len(values)))
+
+    def _served(self, suffix: str, grad: Tensor) -> bool:
+        return not transformed() and self.has(suffix, grad.device.type)
+
+    def _placed(self, gradients: Sequence[Tensor], inputs: Sequence[Any], with_weights: bool = True) -> Values:
+        """The gradients of all inputs from those of the inputs that vary."""
+        made: list[Tensor | None] = [None] * len(inputs)
+        for place, gradient in zip(self.varying, gradients, strict=True):
+            if inputs[place] is not None and (with_weights or place not in self.weights):
+                made[place] = gradient
+        return tuple(made)
+
+    # ---- shapes ----
+
+    def _empty_first(self, grad: Tensor, *values: Any) -> Results:
+        inputs, with_weights = (values[:-1], values[-1]) if self.weights else (values, True)
+        made = tuple(
+            grad.new_empty(0) if x is None or (place in self.weights and not with_weights) else x.new_empty(x.shape)
+            for place, x in ((place, inputs[place]) for place in self.varying)
+        )
+        return made[0] if len(made) == 1 else made
+
+    def _empty_second(self, *values: Any) -> tuple[Tensor, ...]:
+        grad, *inputs = values[len(self.varying) :]
+        made = self._empty_first(grad, *inputs, *([True] if self.weights else []))
+        return grad.new_empty(grad.shape), *_tuple(made)
+
+
+def pullback(function: Function, places: Sequence[int], cotangents: Any, values: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Gradients of the scalar product of ``function(*values)`` and cotangents with respect to the values at some places.
+
+    They can be differentiated again; those of values that are None are empty.
+    """
+    present = [place for place in places if values[place] is not None]
+
+    def of_present(*some: Tensor) -> Any:
+        changed = dict(zip(present, some, strict=True))
+        return function(*(changed.get(place, value) for place, value in enumerate(values)))
+
+    pull: Function = torch.func.vjp(of_present, *(values[place] for place in present))[1]
+    made = dict(zip(present, pull(cotangents), strict=True))
+    nothing = values[present[0]].new_empty(0)
+    return tuple(made.get(place, nothing) for place in places)
+
+
+def _tuple(results: Results) -> tuple[Tensor, ...]:
+    return (results,) if isinstance(results, Tensor) else tuple(results)
+
+
+def _save(ctx: Any, inputs: Values, output: Any) -> None:
+    """Keep all inputs for the derivative: tensors in the care of autograd, others as they are."""
+    ctx.save_for_backward(*(value for value in inputs if isinstance(value, Tensor)))
+    ctx.others = [None if isinstance(value, Tensor) else (value,) for value in inputs]
+
+
+def _saved(ctx: Any) -> list[Any]:
+    tensors = iter(ctx.saved_tensors)
+    return [next(tensors) if other is None else other[0] for other in ctx.others]
+
+
+def kernel_operator(**options: Any) -> Callable[[Callable[P, R]], KernelOperator[P, R]]:
+    """Decorator that makes a :class:`KernelOperator` without derivatives of its reference; options as there."""
+    return lambda reference: KernelOperator(reference, **options)
+
+
+def twice_differentiable(**options: Any) -> Callable[[Callable[P, R]], TwiceDifferentiable[P, R]]:
+    """Decorator that makes a :class:`TwiceDifferentiable` of its reference; options as there."""
+    return lambda reference: TwiceDifferentiable(reference, **options)
+
+
+def closed(**options: Any) -> Callable[[Callable[P, R]], Closed[P, R]]:
+    """Decorator that makes a :class:`Closed` operator of its reference; options as there."""
+    return lambda reference: Closed(reference, **options)

@@ -1,0 +1,69 @@
+r"""The sum over neighbours, :math:`\psi_i = \sum_j [ c_j R_{ij} \otimes Y_{ij} + f_{ij} M_j ]`.
+
+It is linear in each of its fields c, M, R, Y, f, so its derivatives are sums of the same kind; the kernels make none of the
+edge tensors ``[E, lm, n]`` of the reference.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.ops.differentiable import kernel_operator, twice_differentiable
+
+MAX_COMPONENTS = 64
+"""Largest number of angular components that the compiled kernels take."""
+
+
+@kernel_operator()
+def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """Edges by the atom they leave (row 0) and by the atom they end in (row 1).
+
+    Args:
+        edge_index: ``[2, E]``, in any order.
+        num_nodes: number of atoms N.
+
+    Returns:
+        ``[2, N + 1 + E]`` int32: where the edges of each atom start, and their numbers one atom after the other.
+
+    Raises:
+        RuntimeError: if an edge names an atom that does not exist (by the kernel).
+    """
+    atoms, order = torch.sort(edge_index, dim=1, stable=True)  # -> [2, E]
+    nodes = torch.arange(num_nodes + 1, device=edge_index.device).expand(2, -1).contiguous()
+    return torch.cat([torch.searchsorted(atoms, nodes), order], dim=1).int()
+
+
+@twice_differentiable(
+    fields="coefficient orbital radial angular envelope",
+    limit=lambda c, M, edge_index, order, R, Y, f: Y.size(1) <= MAX_COMPONENTS,
+)
+def orbital_sum(
+    coefficient: Tensor,
+    orbital: Tensor | None,
+    edge_index: Tensor,
+    order: Tensor,
+    radial: Tensor,
+    angular: Tensor,
+    envelope: Tensor,
+) -> Tensor:
+    """Sum over neighbours; shapes as in :class:`~equireann_pyg.nn.OrbitalConv`.
+
+    Args:
+        coefficient: c ``[N, n]``.
+        orbital: M ``[N, lm, n]`` or None.
+        edge_index: ``[2, E]``.
+        order: :func:`edge_order` of these edges; only kernels read it.
+        radial: R ``[E, n]``.
+        angular: Y ``[E, lm]``.
+        envelope: f ``[E]`` or ``[E, n]``.
+
+    Returns:
+        ``[N, lm, n]``
+    """
+    j, i = edge_index
+    messages = angular.unsqueeze(-1) * (coefficient.index_select(0, j) * radial).unsqueeze(-2)  # -> [E, lm, n]
+    if orbital is not None:
+        f = envelope if envelope.dim() == 2 else envelope.unsqueeze(-1)
+        messages = messages + f.unsqueeze(-2) * orbital.index_select(0, j)
+    return messages.new_zeros(coefficient.size(0), *messages.shape[1:]).index_add(0, i, messages)
