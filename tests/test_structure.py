@@ -35,7 +35,7 @@ LAYERS = [  # a room imports only from layers above its own
 ]
 LIGHTNING = {"cli", "data", "evaluation", "training"}
 ASE = {"cli", "data", "datasets", "evaluation", "graph", "inference"}
-MANY_ARGUMENTS = {"AtomsDataModule", "OrbitalNetwork", "PotentialTask"}  # still to be split
+MANY_ARGUMENTS = {"AtomsDataModule", "PotentialTask"}  # still to be split
 
 
 def room_of(path: Path) -> str:
