@@ -199,14 +199,23 @@ def configurations_page() -> str:
     return "\n".join(lines)
 
 
-def names_page() -> str:
-    """What can be imported from the package itself, with the first line of each docstring."""
+def table(rows: dict[str, Any]) -> str:
+    """Links beside the first line of what they lead to says of itself."""
     lines = [".. list-table::", "   :widths: 25 75", ""]
-    for name in equireann_pyg.__all__:
-        value = getattr(equireann_pyg, name)
-        role = "mod" if inspect.ismodule(value) else "class" if inspect.isclass(value) else "func"
-        lines += [f"   * - :{role}:`~{PACKAGE}.{name}`", f"     - {(value.__doc__ or '').strip().splitlines()[0]}"]
+    for link, value in rows.items():
+        lines += [f"   * - {link}", f"     - {(value.__doc__ or '').strip().splitlines()[0]}"]
     return "\n".join(lines)
+
+
+def names_page() -> str:
+    """What can be imported from the package itself."""
+    values = {name: getattr(equireann_pyg, name) for name in equireann_pyg.__all__}
+    return table({f":obj:`~{PACKAGE}.{name}`": value for name, value in values.items() if not inspect.ismodule(value)})
+
+
+def rooms_page() -> str:
+    """All rooms, each with a link to its page."""
+    return table({f":doc:`{room} <generated/api/{room}>`": importlib.import_module(room) for room in rooms()})
 
 
 def write_all(folder: Path) -> None:
@@ -215,5 +224,5 @@ def write_all(folder: Path) -> None:
     (folder / "api").mkdir(parents=True)
     for room in [PACKAGE, *rooms()]:
         (folder / "api" / f"{room}.rst").write_text(api_page(room) + "\n")
-    for name, page in {"commands": commands_page, "configurations": configurations_page, "names": names_page}.items():
-        (folder / f"{name}.rst").write_text(page() + "\n")
+    for page in (commands_page, configurations_page, names_page, rooms_page):
+        (folder / f"{page.__name__.removesuffix('_page')}.rst").write_text(page() + "\n")

@@ -36,7 +36,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 def commands(text: str) -> Iterator[list[str]]:
     """Words of every program that a block of shell runs, in order."""
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         while "&&" in words:
             at = words.index("&&")
