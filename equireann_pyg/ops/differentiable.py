@@ -46,6 +46,8 @@ class KernelOperator(Operator[P, R]):
         exact: tensors that may have another floating-point type than the others.
         shape: function of the same arguments that makes an empty result; by default the reference does.
         limit: which arguments the compiled kernel of the CPU takes; by default all.
+        derivative: from which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the inputs
+            that vary, made of operators: of every order, therefore. Without it there is none.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class KernelOperator(Operator[P, R]):
         weights: str = "",
         exact: str = "",
         shape: Function | None = None,
-        limit: Callable[..., bool] | None = None,
+        limit: Function | None = None,
+        derivative: Function | None = None,
     ) -> None:
         super().__init__(reference, exact)
         self.name, names = reference.__name__, list(self.signature.parameters)
@@ -65,10 +68,8 @@ class KernelOperator(Operator[P, R]):
         self.inputs = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
         self._define("", self.inputs, 1, shape or reference)
         self.kernels["cpu"] = Kernel(self.call(""), limit=limit)
-        self._differentiate()
-
-    def _differentiate(self) -> None:
-        """Define the derivatives."""
+        if derivative is not None:
+            self._derive("", lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx))))
 
     def _define(self, suffix: str, inputs: Sequence[str], count: int, shape: Function) -> None:
         result = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
@@ -78,6 +79,11 @@ class KernelOperator(Operator[P, R]):
     def _derive(self, suffix: str, backward: Function) -> None:
         name = f"equireann::{self.name}{suffix}"
         torch.library.register_autograd(name, backward, setup_context=_save, lib=LIBRARY)
+
+    def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
+        """The gradients of all inputs from those of the inputs that vary."""
+        made = dict(zip(self.varying, gradients, strict=True))
+        return tuple(made.get(place) for place in range(len(self.inputs)))
 
     def call(self, suffix: str) -> Function:
         """The function of :data:`LIBRARY`."""
@@ -100,49 +106,19 @@ class KernelOperator(Operator[P, R]):
 
         return register
 
-    def has(self, suffix: str, device: str) -> bool:
-        """Whether there is such a kernel for a kind of device."""
-        return torch._C._dispatch_has_kernel_for_dispatch_key(f"equireann::{self.name}{suffix}", device.upper())
-
-
-class Closed(KernelOperator[P, R]):
-    """An operator whose gradients are made of operators, of itself say: so there are derivatives of every order.
-
-    Args:
-        reference: function in plain torch with one result.
-        derivative: function of which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the
-            inputs that vary.
-        **options: see :class:`KernelOperator`.
-    """
-
-    def __init__(self, reference: Callable[P, R], derivative: Function, **options: Any) -> None:
-        self.derivative = derivative
-        super().__init__(reference, **options)
-
-    def _differentiate(self) -> None:
-        def backward(ctx: Any, grad: Tensor) -> Values:
-            return self._placed(self.derivative(ctx.needs_input_grad, grad, *_saved(ctx)))
-
-        self._derive("", backward)
-
-    def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
-        """The gradients of all inputs from those of the inputs that vary."""
-        made = dict(zip(self.varying, gradients, strict=True))
-        return tuple(made.get(place) for place in range(len(self.inputs)))
-
 
 class TwiceDifferentiable(KernelOperator[P, R]):
-    """An operator with kernels for its first and second derivatives, and the reference's from the third on."""
+    """An operator with kernels for its first and second derivatives; from the third on they are those of the reference."""
 
-    def _differentiate(self) -> None:
+    def __init__(self, reference: Callable[P, R], **options: Any) -> None:
+        super().__init__(reference, **options)
         count, names = len(self.varying), [self.inputs[place] for place in self.varying]
         flag = ["bool with_weights"] if self.weights else []
         tangents = [name.replace(" ", " h_", 1) for name in names]
         self._define("_backward", ["Tensor grad", *self.inputs, *flag], count, self._empty_first)
         self._define("_double_backward", [*tangents, "Tensor grad", *self.inputs], 1 + count, self._empty_second)
-        self._derive("", self._first)
-        self._derive("_backward", self._second)
-        self._derive("_double_backward", self._third)
+        for suffix, backward in (("", self._first), ("_backward", self._second), ("_double_backward", self._third)):
+            self._derive(suffix, backward)
 
     # ---- references: of the operator, and of its kernels for the derivatives ----
 
@@ -159,44 +135,37 @@ class TwiceDifferentiable(KernelOperator[P, R]):
 
     def _first(self, ctx: Any, grad: Tensor) -> Values:
         inputs = _saved(ctx)
-        with_weights = any(ctx.needs_input_grad[place] for place in self.weights)
-        if self._served("_backward", grad):
-            made = _tuple(self.call("_backward")(grad, *inputs, *([with_weights] if self.weights else [])))
-        else:
-            made = self._gradients(grad, *inputs)
-        return self._placed(made, inputs, with_weights)
+        flag = [any(ctx.needs_input_grad[place] for place in self.weights)] if self.weights else []
+        served = self._served("_backward", grad)
+        made = self.call("_backward")(grad, *inputs, *flag) if served else self._gradients(grad, *inputs)
+        return self._wanted(_tuple(made), inputs, *flag)
 
     def _second(self, ctx: Any, *tangents: Tensor) -> Values:
         grad, *inputs = _saved(ctx)
         with_weights = inputs.pop() if self.weights else True
-        values: list[Any] = []
+        h: list[Any] = []
         for place, tangent in zip(self.varying, tangents, strict=True):
-            x = inputs[place]
-            unwanted = place in self.weights and not with_weights
-            values.append(None if x is None else torch.zeros_like(x) if unwanted else tangent)
+            x, made = inputs[place], with_weights or place not in self.weights
+            h.append(None if x is None else tangent if made else torch.zeros_like(x))
         served = self._served("_double_backward", grad)
         function = self.call("_double_backward") if served else self._second_gradients
-        d_grad, *made = function(*values, grad, *inputs)
-        return d_grad, *self._placed(made, inputs), *([None] if self.weights else [])
+        d_grad, *gradients = function(*h, grad, *inputs)
+        return d_grad, *self._wanted(gradients, inputs), *([None] if self.weights else [])
 
     def _third(self, ctx: Any, *cotangents: Tensor) -> Values:
-        values = _saved(ctx)
-        count = len(self.varying)
+        values, count = _saved(ctx), len(self.varying)
         places = [*range(count + 1), *(count + 1 + place for place in self.varying)]
-        made = pullback(self._second_gradients, places, cotangents, values)
-        found = dict(zip(places, made, strict=True))
-        return tuple(None if values[k] is None else found.get(k) for k in range(len(values)))
+        made = dict(zip(places, pullback(self._second_gradients, places, cotangents, values), strict=True))
+        return tuple(None if value is None else made.get(place) for place, value in enumerate(values))
 
     def _served(self, suffix: str, grad: Tensor) -> bool:
-        return not transformed() and self.has(suffix, grad.device.type)
+        name, key = f"equireann::{self.name}{suffix}", grad.device.type.upper()
+        return not transformed() and torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
 
-    def _placed(self, gradients: Sequence[Tensor], inputs: Sequence[Any], with_weights: bool = True) -> Values:
-        """The gradients of all inputs from those of the inputs that vary."""
-        made: list[Tensor | None] = [None] * len(inputs)
-        for place, gradient in zip(self.varying, gradients, strict=True):
-            if inputs[place] is not None and (with_weights or place not in self.weights):
-                made[place] = gradient
-        return tuple(made)
+    def _wanted(self, gradients: Sequence[Tensor], inputs: Sequence[Any], with_weights: bool = True) -> Values:
+        """The gradients of all inputs, without those that are empty."""
+        empty = [inputs[place] is None or (place in self.weights and not with_weights) for place in self.varying]
+        return self._placed([None if nothing else g for g, nothing in zip(gradients, empty, strict=True)])
 
     # ---- shapes ----
 
@@ -247,15 +216,10 @@ def _saved(ctx: Any) -> list[Any]:
 
 
 def kernel_operator(**options: Any) -> Callable[[Callable[P, R]], KernelOperator[P, R]]:
-    """Decorator that makes a :class:`KernelOperator` without derivatives of its reference; options as there."""
+    """Decorator that makes a :class:`KernelOperator` of its reference; options as there."""
     return lambda reference: KernelOperator(reference, **options)
 
 
 def twice_differentiable(**options: Any) -> Callable[[Callable[P, R]], TwiceDifferentiable[P, R]]:
     """Decorator that makes a :class:`TwiceDifferentiable` of its reference; options as there."""
     return lambda reference: TwiceDifferentiable(reference, **options)
-
-
-def closed(**options: Any) -> Callable[[Callable[P, R]], Closed[P, R]]:
-    """Decorator that makes a :class:`Closed` operator of its reference; options as there."""
-    return lambda reference: Closed(reference, **options)

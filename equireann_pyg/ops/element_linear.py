@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from equireann_pyg.ops.differentiable import closed
+from equireann_pyg.ops.differentiable import kernel_operator
 from equireann_pyg.ops.operator import operator, tracing, transformed
 
 
@@ -30,7 +30,7 @@ def _outer_derivative(
     )
 
 
-@closed(
+@kernel_operator(
     fields="x",
     weights="weight",
     derivative=_linear_derivative,
@@ -58,7 +58,7 @@ def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     return made.index_select(0, torch.argsort(order))
 
 
-@closed(
+@kernel_operator(
     fields="x y",
     derivative=_outer_derivative,
     shape=lambda x, y, species, num_species: x.new_empty(num_species, x.size(1), y.size(1)),
