@@ -8,35 +8,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.differentiable import kernel_operator
+from equireann_pyg.ops.differentiable import again, kernel_operator
 from equireann_pyg.ops.operator import operator
 
 
 def _product_derivative(
     needed: Sequence[bool], grad: Tensor, a: Tensor, b: Tensor, weight: Tensor, *rest: Any
 ) -> tuple[Tensor | None, ...]:
-    species, entries, values, _, (i, j, k) = rest
-    table = (species, entries, values)
+    *table, _, (i, j, k) = rest
+    product = again(coupled, grad)
     return (
-        coupled(grad, b, weight, *table, a.size(1), (k, j, i)) if needed[0] else None,
-        coupled(a, grad, weight, *table, b.size(1), (i, k, j)) if needed[1] else None,
-        coupled_weight(a, b, grad, *table, weight.size(0), weight.size(1), (i, j, k)) if needed[2] else None,
+        product(grad, b, weight, *table, a.size(1), (k, j, i)) if needed[0] else None,
+        product(a, grad, weight, *table, b.size(1), (i, k, j)) if needed[1] else None,
+        again(coupled_weight, grad)(a, b, grad, *table, *weight.shape[:2], (i, j, k)) if needed[2] else None,
     )
 
 
 def _weight_derivative(
     needed: Sequence[bool], grad: Tensor, a: Tensor, b: Tensor, factor: Tensor, *rest: Any
 ) -> tuple[Tensor | None, ...]:
-    species, entries, values, _, _, (i, j, k) = rest
-    table = (species, entries, values)
+    *table, _, _, (i, j, k) = rest
+    product = again(coupled, grad)
     return (
-        coupled(factor, b, grad, *table, a.size(1), (k, j, i)) if needed[0] else None,
-        coupled(a, factor, grad, *table, b.size(1), (i, k, j)) if needed[1] else None,
-        coupled(a, b, grad, *table, factor.size(1), (i, j, k)) if needed[2] else None,
+        product(factor, b, grad, *table, a.size(1), (k, j, i)) if needed[0] else None,
+        product(a, factor, grad, *table, b.size(1), (i, k, j)) if needed[1] else None,
+        product(a, b, grad, *table, factor.size(1), (i, j, k)) if needed[2] else None,
     )
 
 
-@kernel_operator(fields="a b", weights="weight", exact="values", derivative=_product_derivative)
+@kernel_operator(fields="a b", weights="weight", apart="species entries values", derivative=_product_derivative)
 def coupled(
     a: Tensor,
     b: Tensor,
@@ -74,7 +74,7 @@ def coupled(
     return _placed(of_product, size, values, terms)
 
 
-@kernel_operator(fields="a b factor", exact="values", derivative=_weight_derivative)
+@kernel_operator(fields="a b factor", apart="species entries values", derivative=_weight_derivative)
 def coupled_weight(
     a: Tensor,
     b: Tensor,

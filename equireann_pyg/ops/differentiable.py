@@ -43,7 +43,7 @@ class KernelOperator(Operator[P, R]):
         reference: function in plain torch with one result.
         fields: what varies and whose gradients are always made.
         weights: what varies and whose gradients are made only where they are wanted.
-        exact: tensors that may have another floating-point type than the others.
+        apart: tensors that need not be of the type of the others: indices, and float64 constants.
         shape: function of the same arguments that makes an empty result; by default the reference does.
         limit: which arguments the compiled kernel of the CPU takes; by default all.
         derivative: from which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the inputs
@@ -55,18 +55,19 @@ class KernelOperator(Operator[P, R]):
         reference: Callable[P, R],
         fields: str = "",
         weights: str = "",
-        exact: str = "",
+        apart: str = "",
         shape: Function | None = None,
         limit: Function | None = None,
         derivative: Function | None = None,
     ) -> None:
-        super().__init__(reference, exact)
+        super().__init__(reference, apart)
         self.name, names = reference.__name__, list(self.signature.parameters)
         self.varying = sorted(names.index(name) for name in f"{fields} {weights}".split())
         self.weights = [names.index(name) for name in weights.split()]
         kinds = [KINDS[parameter.annotation] for parameter in self.signature.parameters.values()]
         self.inputs = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
         self._define("", self.inputs, 1, shape or reference)
+        self._known: dict[tuple[str, str], bool] = {}
         self.kernels["cpu"] = Kernel(self.call(""), limit=limit)
         if derivative is not None:
             self._derive("", lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx))))
@@ -82,12 +83,22 @@ class KernelOperator(Operator[P, R]):
 
     def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
         """The gradients of all inputs from those of the inputs that vary."""
-        made = dict(zip(self.varying, gradients, strict=True))
-        return tuple(made.get(place) for place in range(len(self.inputs)))
+        made: list[Tensor | None] = [None] * len(self.inputs)
+        for place, gradient in zip(self.varying, gradients, strict=True):
+            made[place] = gradient
+        return tuple(made)
 
     def call(self, suffix: str) -> Function:
         """The function of :data:`LIBRARY`."""
         return getattr(torch.ops.equireann, self.name + suffix).default
+
+    def again(self, like: Tensor, suffix: str = "") -> Function | None:
+        """The kernel for the device of a tensor, if there is one, on the way back from a kernel: if no transform has begun."""
+        known = suffix, like.device.type
+        if not self._known.get(known, False):
+            name, key = f"equireann::{self.name}{suffix}", like.device.type.upper()
+            self._known[known] = torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
+        return self.call(suffix) if self._known[known] and not transformed() else None
 
     def kernel(self, device: str, suffix: str = "", **options: Any) -> Callable[[Function], Function]:
         """Decorator of the kernel for a kind of device.
@@ -136,8 +147,8 @@ class TwiceDifferentiable(KernelOperator[P, R]):
     def _first(self, ctx: Any, grad: Tensor) -> Values:
         inputs = _saved(ctx)
         flag = [any(ctx.needs_input_grad[place] for place in self.weights)] if self.weights else []
-        served = self._served("_backward", grad)
-        made = self.call("_backward")(grad, *inputs, *flag) if served else self._gradients(grad, *inputs)
+        kernel = self.again(grad, "_backward")
+        made = kernel(grad, *inputs, *flag) if kernel else self._gradients(grad, *inputs)
         return self._wanted(_tuple(made), inputs, *flag)
 
     def _second(self, ctx: Any, *tangents: Tensor) -> Values:
@@ -147,8 +158,7 @@ class TwiceDifferentiable(KernelOperator[P, R]):
         for place, tangent in zip(self.varying, tangents, strict=True):
             x, made = inputs[place], with_weights or place not in self.weights
             h.append(None if x is None else tangent if made else torch.zeros_like(x))
-        served = self._served("_double_backward", grad)
-        function = self.call("_double_backward") if served else self._second_gradients
+        function = self.again(grad, "_double_backward") or self._second_gradients
         d_grad, *gradients = function(*h, grad, *inputs)
         return d_grad, *self._wanted(gradients, inputs), *([None] if self.weights else [])
 
@@ -158,14 +168,12 @@ class TwiceDifferentiable(KernelOperator[P, R]):
         made = dict(zip(places, pullback(self._second_gradients, places, cotangents, values), strict=True))
         return tuple(None if value is None else made.get(place) for place, value in enumerate(values))
 
-    def _served(self, suffix: str, grad: Tensor) -> bool:
-        name, key = f"equireann::{self.name}{suffix}", grad.device.type.upper()
-        return not transformed() and torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
-
     def _wanted(self, gradients: Sequence[Tensor], inputs: Sequence[Any], with_weights: bool = True) -> Values:
         """The gradients of all inputs, without those that are empty."""
-        empty = [inputs[place] is None or (place in self.weights and not with_weights) for place in self.varying]
-        return self._placed([None if nothing else g for g, nothing in zip(gradients, empty, strict=True)])
+        made = list(self._placed(gradients))
+        for place in self.varying if with_weights else self.weights:
+            made[place] = made[place] if with_weights and inputs[place] is not None else None
+        return tuple(made)
 
     # ---- shapes ----
 
@@ -205,14 +213,19 @@ def _tuple(results: Results) -> tuple[Tensor, ...]:
 
 
 def _save(ctx: Any, inputs: Values, output: Any) -> None:
-    """Keep all inputs for the derivative: tensors in the care of autograd, others as they are."""
-    ctx.save_for_backward(*(value for value in inputs if isinstance(value, Tensor)))
-    ctx.others = [None if isinstance(value, Tensor) else (value,) for value in inputs]
+    """Keep all inputs for the derivative: tensors and None, which come first, in the care of autograd."""
+    count = next((k for k, value in enumerate(inputs) if not (value is None or isinstance(value, Tensor))), len(inputs))
+    ctx.save_for_backward(*inputs[:count])
+    ctx.constants = inputs[count:]
 
 
 def _saved(ctx: Any) -> list[Any]:
-    tensors = iter(ctx.saved_tensors)
-    return [next(tensors) if other is None else other[0] for other in ctx.others]
+    return [*ctx.saved_tensors, *ctx.constants]
+
+
+def again(operator: KernelOperator[P, R], like: Tensor) -> Function:
+    """An operator in a derivative, without another choice: its kernel again where it may stand in, see there."""
+    return operator.again(like) or operator
 
 
 def kernel_operator(**options: Any) -> Callable[[Callable[P, R]], KernelOperator[P, R]]:

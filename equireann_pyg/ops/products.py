@@ -11,7 +11,7 @@ from equireann_pyg.ops.coupled import coupled, degree_dot
 from equireann_pyg.ops.differentiable import twice_differentiable
 
 
-@twice_differentiable(fields="orbital", weights="weight", exact="values")
+@twice_differentiable(fields="orbital", weights="weight", apart="species entries values")
 def self_coupled(
     orbital: Tensor, weight: Tensor, species: Tensor | None, entries: Tensor, values: Tensor, size: int
 ) -> Tensor:
@@ -35,7 +35,7 @@ def self_coupled(
     return coupled.reference(orbital, orbital, weight, species, entries, values, size)
 
 
-@twice_differentiable(fields="orbital", weights="weight", exact="values")
+@twice_differentiable(fields="orbital", weights="weight", apart="species entries values")
 def product_invariants(
     orbital: Tensor,
     weight: Tensor,
