@@ -14,12 +14,13 @@ of weights that nobody wants, are empty.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.operator import Kernel, Operator, P, R, transformed
+from equireann_pyg.ops.operator import Kernel, Operator, P, R, tracing, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")
 KINDS = {
@@ -50,6 +51,8 @@ class KernelOperator(Operator[P, R]):
             that vary, made of operators: of every order, therefore. Without it there is none.
     """
 
+    _first: Function | None = None
+
     def __init__(
         self,
         reference: Callable[P, R],
@@ -66,20 +69,22 @@ class KernelOperator(Operator[P, R]):
         self.weights = [names.index(name) for name in weights.split()]
         kinds = [KINDS[parameter.annotation] for parameter in self.signature.parameters.values()]
         self.inputs = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
-        self._define("", self.inputs, 1, shape or reference)
-        self._known: dict[tuple[str, str], bool] = {}
-        self.kernels["cpu"] = Kernel(self.call(""), limit=limit)
+        self.functions: dict[str, Function] = {}
+        self._known: set[tuple[str, str]] = set()
         if derivative is not None:
-            self._derive("", lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx))))
+            self._first = lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx)))
+        self._define("", self.inputs, 1, shape or reference, self._first)
+        self.kernels["cpu"] = Kernel(self.functions[""], limit=limit)
 
-    def _define(self, suffix: str, inputs: Sequence[str], count: int, shape: Function) -> None:
-        result = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
-        LIBRARY.define(f"{self.name}{suffix}({', '.join(inputs)}) -> {result}")
-        torch.library.register_fake(f"equireann::{self.name}{suffix}", shape, lib=LIBRARY)
-
-    def _derive(self, suffix: str, backward: Function) -> None:
-        name = f"equireann::{self.name}{suffix}"
-        torch.library.register_autograd(name, backward, setup_context=_save, lib=LIBRARY)
+    def _define(
+        self, suffix: str, inputs: Sequence[str], count: int, shape: Function, backward: Function | None
+    ) -> None:
+        name, result = f"{self.name}{suffix}", "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
+        LIBRARY.define(f"{name}({', '.join(inputs)}) -> {result}")
+        torch.library.register_fake(f"equireann::{name}", shape, lib=LIBRARY)
+        if backward is not None:
+            torch.library.register_autograd(f"equireann::{name}", backward, setup_context=_save, lib=LIBRARY)
+        self.functions[suffix] = partial(_evaluate, getattr(torch.ops.equireann, name).default, backward)
 
     def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
         """The gradients of all inputs from those of the inputs that vary."""
@@ -88,17 +93,15 @@ class KernelOperator(Operator[P, R]):
             made[place] = gradient
         return tuple(made)
 
-    def call(self, suffix: str) -> Function:
-        """The function of :data:`LIBRARY`."""
-        return getattr(torch.ops.equireann, self.name + suffix).default
-
     def again(self, like: Tensor, suffix: str = "") -> Function | None:
         """The kernel for the device of a tensor, if there is one, on the way back from a kernel: if no transform has begun."""
         known = suffix, like.device.type
-        if not self._known.get(known, False):
+        if known not in self._known:
             name, key = f"equireann::{self.name}{suffix}", like.device.type.upper()
-            self._known[known] = torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
-        return self.call(suffix) if self._known[known] and not transformed() else None
+            if not torch._C._dispatch_has_kernel_for_dispatch_key(name, key):
+                return None
+            self._known.add(known)
+        return None if transformed() else self.functions[suffix]
 
     def kernel(self, device: str, suffix: str = "", **options: Any) -> Callable[[Function], Function]:
         """Decorator of the kernel for a kind of device.
@@ -112,7 +115,7 @@ class KernelOperator(Operator[P, R]):
         def register(function: Function) -> Function:
             LIBRARY.impl(self.name + suffix, function, device.upper())
             if not suffix:
-                self.kernels[device] = Kernel(self.call(""), **options)
+                self.kernels[device] = Kernel(self.functions[""], **options)
             return function
 
         return register
@@ -126,10 +129,9 @@ class TwiceDifferentiable(KernelOperator[P, R]):
         count, names = len(self.varying), [self.inputs[place] for place in self.varying]
         flag = ["bool with_weights"] if self.weights else []
         tangents = [name.replace(" ", " h_", 1) for name in names]
-        self._define("_backward", ["Tensor grad", *self.inputs, *flag], count, self._empty_first)
-        self._define("_double_backward", [*tangents, "Tensor grad", *self.inputs], 1 + count, self._empty_second)
-        for suffix, backward in (("", self._first), ("_backward", self._second), ("_double_backward", self._third)):
-            self._derive(suffix, backward)
+        first, second = ["Tensor grad", *self.inputs, *flag], [*tangents, "Tensor grad", *self.inputs]
+        self._define("_backward", first, count, self._empty_first, self._second)
+        self._define("_double_backward", second, 1 + count, self._empty_second, self._third)
 
     # ---- references: of the operator, and of its kernels for the derivatives ----
 
@@ -210,6 +212,26 @@ def pullback(function: Function, places: Sequence[int], cotangents: Any, values:
 
 def _tuple(results: Results) -> tuple[Tensor, ...]:
     return (results,) if isinstance(results, Tensor) else tuple(results)
+
+
+def _evaluate(op: Function, backward: Function | None, *values: Any) -> Any:
+    """An operator of the library; torch's own way around its autograd takes ten times as long as the rest of a small call."""
+    if backward is None or tracing():
+        return op(*values)
+    return _Derived.apply(*values, op, backward)
+
+
+class _Derived(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *values: Any) -> Any:
+        *inputs, op, ctx.backward_of_inputs = values
+        _save(ctx, tuple(inputs), None)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Values:
+        return *ctx.backward_of_inputs(ctx, *grads), None, None
 
 
 def _save(ctx: Any, inputs: Values, output: Any) -> None:
