@@ -17,6 +17,7 @@ PACKAGE, GONE = "equireann_pyg", "0.3"
 
 MOVED = {
     "blocks": ("inference.blocks",),
+    "cache": ("files",),
     "calculator": ("inference.calculator",),
     "callbacks": ("training.callbacks", "evaluation.predictions"),
     "checkpoint": ("potential.checkpoint",),
@@ -45,6 +46,7 @@ MOVED = {
 """Modules that hold what was in an old one; all paths are below the package."""
 
 RENAMED: dict[str, dict[str, str]] = {
+    "loss": {"EnergyForcesStressLoss": "PotentialLoss"},
     "nn.linear": {name: f"nn.scaling.{name}" for name in ("ScaledLinear", "SoftLimit", "degree_scale")},
     "ops": {"bent": "soft_standardize", "invariants": "product_invariants", "plain_path": "by_reference"},
 }

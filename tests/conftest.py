@@ -12,7 +12,7 @@ import torch
 from torch_geometric.data import Batch
 
 from equireann_pyg import EquiREANN, Potential, edge_vectors
-from equireann_pyg.cache import user_cache
+from equireann_pyg.files import user_cache
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.testing import randomize, sample_graphs
 from tests.copper import write_frames

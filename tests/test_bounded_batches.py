@@ -12,12 +12,12 @@ import torch
 from ase.io import read
 
 from equireann_pyg.cli import main
-from equireann_pyg.data import AtomsDataModule
+from equireann_pyg.data import AtomsDataModule, Batches, ValidationSplit
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 CONF = Path(__file__).parent / "conf" / "tiny.yaml"
 ROOT = Path(__file__).parents[1]
-SIZES = {"--data.max_atoms": "15", "--data.max_edges": "200"}
+SIZES = {"--data.batches.max_atoms": "15", "--data.batches.max_edges": "200"}
 """Bounds for the copper frames: 5 atoms and 20 edges, or 4 atoms and about 70 edges."""
 
 
@@ -37,7 +37,7 @@ def steps_and_validations() -> tuple[int, list[str]]:
 
 def steps_per_epoch(train: str) -> int:
     """Number of bounded batches of one process."""
-    module = AtomsDataModule(3.5, train, val_fraction=0.25, max_atoms=15, max_edges=200)
+    module = AtomsDataModule(3.5, train, split=ValidationSplit(0.25), batches=Batches(max_atoms=15, max_edges=200))
     module.setup("fit")
     return len(module.train_dataloader())
 
@@ -49,8 +49,8 @@ def test_training_with_bounded_batches_resumes_bit_for_bit(train, tmp_path, monk
     assert straight["global_step"] == 3 * steps_per_epoch(train) > 9
 
     Path("ckpt/last.ckpt").unlink()
-    fit("--trainer.max_epochs", "1", "--data.num_workers", "1")
-    resumed = fit("--trainer.max_epochs", "3", "--data.num_workers", "1", "--ckpt_path", "ckpt/last.ckpt")
+    fit("--trainer.max_epochs", "1", "--data.batches.num_workers", "1")
+    resumed = fit("--trainer.max_epochs", "3", "--data.batches.num_workers", "1", "--ckpt_path", "ckpt/last.ckpt")
     assert resumed["global_step"] == straight["global_step"]
     for name, value in straight["current_model_state"].items():
         assert torch.equal(value, resumed["current_model_state"][name]), name
@@ -78,7 +78,7 @@ def test_prediction_with_bounded_batches_keeps_the_order(train, val, tmp_path, m
     fit("--trainer.max_epochs", "1")
     common = ["predict", "--config", str(CONF), "--ckpt_path", "ckpt/last.ckpt", "--data.predict", val]
     assert main([*common, "--predictions.path", "plain.extxyz"]) == 0
-    assert main([*common, "--data.max_atoms", "9", "--predictions.path", "bounded.extxyz"]) == 0
+    assert main([*common, "--data.batches.max_atoms", "9", "--predictions.path", "bounded.extxyz"]) == 0
     plain, bounded = ([a.get_potential_energy() for a in read(f"{name}.extxyz", ":")] for name in ("plain", "bounded"))
     assert len(set(plain)) == 5
     assert bounded == pytest.approx(plain, rel=1e-5)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_all_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert {"train", "equireann", "equireann-plus", "float64"} <= set(configurations.names())
+    assert {"equireann", "equireann-plus", "float64"} <= set(configurations.names())
     assert configurations.names() == sorted(path.stem for path in (ROOT / "configs").iterdir())
     for name in configurations.names():
         for written in (name, f"{name}.yaml"):
@@ -22,15 +22,24 @@ def test_all_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "train").mkdir()  # a folder is no configuration
-    assert configurations.find("train") == configurations.FOLDER / "train.yaml"
-    Path("train.yaml").write_text("seed_everything: 2")
-    assert configurations.find("train.yaml") == Path("train.yaml")
-    assert configurations.find("train") == configurations.FOLDER / "train.yaml"
-    assert configurations.find(tmp_path / "train.yaml") == tmp_path / "train.yaml"
+    (tmp_path / "equireann").mkdir()  # a folder is no configuration
+    assert configurations.find("equireann") == configurations.FOLDER / "equireann.yaml"
+    Path("equireann.yaml").write_text("seed_everything: 2")
+    assert configurations.find("equireann.yaml") == Path("equireann.yaml")
+    assert configurations.find("equireann") == configurations.FOLDER / "equireann.yaml"
+    assert configurations.find(tmp_path / "equireann.yaml") == tmp_path / "equireann.yaml"
 
 
-@pytest.mark.parametrize("name", ["equirean", "configs/none.yaml", "../train", "", "."])
+@pytest.mark.parametrize("name", ["train", "train.yaml"])
+def test_an_earlier_name_says_what_stands_for_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(FutureWarning, match="the configuration train is no more: equireann stands for it"):
+        assert configurations.find(name) == configurations.FOLDER / "equireann.yaml"
+    Path(name).touch()
+    assert configurations.find(name) == Path(name)
+
+
+@pytest.mark.parametrize("name", ["equirean", "configs/none.yaml", "../equireann", "", "."])
 def test_unknown_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:

@@ -8,7 +8,7 @@ import torch
 from ase.build import molecule
 from ase.io import write
 
-from equireann_pyg.data import AtomsDataModule, ShardSampler
+from equireann_pyg.data import AtomsDataModule, Batches, ShardSampler, ValidationSplit
 from equireann_pyg.graph import LabelKeys
 from tests.copper import frames
 
@@ -27,23 +27,23 @@ def first_atoms(data) -> list[float]:
 
 
 def test_seeded_split(train):
-    def split(**kwargs):
-        module = AtomsDataModule(3.0, train, **kwargs)
+    def split(*settings):
+        module = AtomsDataModule(3.0, train, split=ValidationSplit(*settings))
         module.setup("fit")
         return energies(module.datasets["train"]), energies(module.datasets["val"])
 
     everything = sorted(atoms.get_potential_energy() for atoms in frames(20))
-    first, second = split(val_fraction=0.25)
+    first, second = split(0.25)
     assert (len(first), len(second)) == (15, 5)
     assert sorted(first + second) == pytest.approx(everything, rel=1e-7)
     assert len(set(first + second)) == 20
-    assert split(val_fraction=0.25) == (first, second)
-    assert split(val_fraction=0.25, seed=1) != (first, second)
+    assert split(0.25) == (first, second)
+    assert split(0.25, 1) != (first, second)
     assert len(split()[1]) == 2
 
 
 def test_every_stage_reads_its_files(train, val):
-    module = AtomsDataModule(3.0, train, val, test=[val, f"{train}@:2"], predict=f"{val}@:3", batch_size=4)
+    module = AtomsDataModule(3.0, train, val, test=[val, f"{train}@:2"], predict=f"{val}@:3", batches=Batches(4))
     for stage in ("validate", "fit", "test", "predict"):  # validation first must not keep the training set out
         module.setup(stage)
     sizes = {name: len(data) for name, data in module.datasets.items()}
@@ -78,7 +78,7 @@ def test_sets_are_read_once(train, val):
 
 def test_training_frames_are_shuffled_anew_each_epoch(train, val):
     def epochs(seed):
-        module = AtomsDataModule(3.0, train, val, batch_size=3, seed=seed)
+        module = AtomsDataModule(3.0, train, val, batches=Batches(3, seed=seed))
         module.setup("fit")
         loader = module.train_dataloader()
         for epoch in range(2):
@@ -95,7 +95,7 @@ def test_training_frames_are_shuffled_anew_each_epoch(train, val):
 
 
 def test_validation_frames_keep_their_order(train, val):
-    module = AtomsDataModule(3.0, train, val, batch_size=2)
+    module = AtomsDataModule(3.0, train, val, batches=Batches(2))
     module.setup("fit")
     in_order = [atoms.get_potential_energy() for atoms in frames(5, seed=1)]
     assert energies(module.val_dataloader()) == pytest.approx(in_order, rel=1e-7)
@@ -109,7 +109,7 @@ def test_shards_hold_every_frame_once(count):
 
 
 def test_workers(train, val):
-    module = AtomsDataModule(3.0, train, val, batch_size=5, num_workers=1)
+    module = AtomsDataModule(3.0, train, val, batches=Batches(5, num_workers=1))
     module.setup("fit")
     loader = module.val_dataloader()
     assert loader.persistent_workers
@@ -142,32 +142,31 @@ def test_a_set_that_is_not_named(stage):
 
 
 def test_bad_arguments(train, tmp_path):
-    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
-        AtomsDataModule(3.0, train, batch_size=0)
+    with pytest.raises(ValueError, match=r"batches\.size: expected at least 1, got 0"):
+        Batches(0)
     for fraction in (0.0, 0.01, 1.0, -0.5):
         with pytest.raises(ValueError, match=r"of 20 frames leaves an empty set: set data.val or more frames"):
-            AtomsDataModule(3.0, train, val_fraction=fraction).setup("fit")
+            AtomsDataModule(3.0, train, split=ValidationSplit(fraction)).setup("fit")
     with pytest.raises(FileNotFoundError, match=r"absent.xyz: no such file"):
         AtomsDataModule(3.0, "absent.xyz").setup("fit")
     with pytest.raises(ValueError, match=r"no frame has an energy; set data.keys.energy \(.*'total'"):
         AtomsDataModule(3.0, unlabelled(tmp_path)).setup("fit")
     with pytest.raises(ValueError, match="no frame has energy under the key 'nothing'"):
         AtomsDataModule(3.0, train, keys=LabelKeys("nothing")).setup("fit")
-    named = AtomsDataModule(3.0, unlabelled(tmp_path), keys=LabelKeys("total"), val_fraction=0.4)
+    named = AtomsDataModule(3.0, unlabelled(tmp_path), keys=LabelKeys("total"), split=ValidationSplit(0.4))
     named.setup("fit")
     assert energies(named.datasets["train"]) == [-1.0, -1.0]
     for name in ("max_atoms", "max_edges"):
         with pytest.raises(ValueError, match=f"{name}: expected at least 1 or null, got 0"):
-            AtomsDataModule(3.0, train, **{name: 0})
-    with pytest.raises(ValueError, match="num_workers: expected at least 0, got -1"):
-        AtomsDataModule(3.0, train, num_workers=-1)
+            Batches(**{name: 0})
+    with pytest.raises(ValueError, match=r"batches\.num_workers: expected at least 0, got -1"):
+        Batches(num_workers=-1)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_bounded_batches_of_all_sets(train, val, workers):
-    module = AtomsDataModule(
-        3.5, train, val, test=val, predict=val, batch_size=1, num_workers=workers, max_atoms=15, max_edges=200
-    )
+    batches = Batches(1, max_atoms=15, max_edges=200, num_workers=workers)
+    module = AtomsDataModule(3.5, train, val, test=val, predict=val, batches=batches)
     for stage in ("fit", "test", "predict"):
         module.setup(stage)
     loaders = {name: getattr(module, f"{name}_dataloader")() for name in ("train", "val", "test", "predict")}
@@ -183,7 +182,7 @@ def test_bounded_batches_of_all_sets(train, val, workers):
 
 def test_workers_serve_every_epoch(train, val):
     def epochs(workers: int) -> list[list[float]]:
-        module = AtomsDataModule(3.5, train, val, num_workers=workers, max_atoms=12)
+        module = AtomsDataModule(3.5, train, val, batches=Batches(num_workers=workers, max_atoms=12))
         module.setup("fit")
         loader = module.train_dataloader()
         found = []
@@ -197,23 +196,23 @@ def test_workers_serve_every_epoch(train, val):
 
 
 def test_a_frame_that_is_too_large_is_named_at_once(train, val):
-    module = AtomsDataModule(3.5, train, val, max_atoms=4)
+    module = AtomsDataModule(3.5, train, val, batches=Batches(max_atoms=4))
     with pytest.raises(ValueError, match=r"train set, frame 0: 5 atoms, more than max_atoms 4 \(10 such"):
         module.setup("fit")
     with pytest.raises(ValueError, match=r"val set, frame 1: \d+ edges, more than max_edges 30 \(2 such"):
-        AtomsDataModule(3.5, train, val, max_edges=30).setup("validate")
+        AtomsDataModule(3.5, train, val, batches=Batches(max_edges=30)).setup("validate")
 
 
 def test_largest_batch(train, val, caplog):
     def largest(**bounds: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-        module = AtomsDataModule(3.5, train, val, **bounds)
+        module = AtomsDataModule(3.5, train, val, batches=Batches(**bounds))
         with caplog.at_level(logging.INFO, logger="equireann_pyg"):
             module.setup("fit")
         atoms, edges = limit = module.largest_batch("train")
         assert caplog.messages[-1] == f"a training batch has at most {atoms} atoms and {edges} edges"
         return limit, [(batch.num_nodes, batch.num_edges) for batch in module.train_dataloader()]
 
-    for bounds, atoms in (({"batch_size": 3}, 15), ({"max_atoms": 13}, 13), ({"max_edges": 150}, 40)):
+    for bounds, atoms in (({"size": 3}, 15), ({"max_atoms": 13}, 13), ({"max_edges": 150}, 40)):
         limit, batches = largest(**bounds)
         assert limit[0] == pytest.approx(atoms, rel=0.3 if "max_edges" in bounds else 0)
         assert all(batch[0] <= limit[0] and batch[1] <= limit[1] for batch in batches)

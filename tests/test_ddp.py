@@ -19,7 +19,7 @@ def train(folder: Path, name: str, processes: int, *options: str) -> dict[str, A
     arguments = [
         *("fit", "--config", str(CONF)),
         *("--data.train", str(folder / "train.xyz"), "--data.val", str(folder / "val.xyz")),
-        *("--data.batch_size", str(8 // processes), "--trainer.max_epochs", "2", "--trainer.precision", "64-true"),
+        *("--data.batches.size", str(8 // processes), "--trainer.max_epochs", "2", "--trainer.precision", "64-true"),
         *("--trainer.callbacks.dirpath", str(folder / name), *options),
     ]
     if processes > 1:

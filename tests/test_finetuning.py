@@ -18,7 +18,7 @@ from equireann_pyg import (
     nn,
     save_potential,
 )
-from equireann_pyg.data import AtomsDataModule
+from equireann_pyg.data import AtomsDataModule, Batches, ValidationSplit
 from equireann_pyg.properties import Dipole
 from equireann_pyg.testing import randomize
 from equireann_pyg.training import PotentialTask
@@ -71,7 +71,7 @@ def fit(task: PotentialTask, train: str, epochs: int) -> None:
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=1,
     )  # fmt: skip
-    trainer.fit(task, AtomsDataModule(CUTOFF, train, batch_size=4, val_fraction=0.25))
+    trainer.fit(task, AtomsDataModule(CUTOFF, train, split=ValidationSplit(0.25), batches=Batches(4)))
 
 
 def test_preparation_happens_once(tmp_path):

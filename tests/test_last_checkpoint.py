@@ -11,7 +11,7 @@ import torch
 from equireann_pyg.cli import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-CONFIG = Path(__file__).parents[1] / "configs" / "train.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "equireann.yaml"
 MODEL = {"cutoff": "3.5", "num_radial": "4", "num_density": "8", "hidden_channels": "[8]"}
 
 
@@ -20,7 +20,7 @@ def fit(train: str, *arguments: str) -> dict[str, dict[str, Any]]:
     words = ["fit", "--config", str(CONFIG), "--data.train", train, "--trainer.accelerator", "cpu"]
     words += [] if "--ckpt_path" in arguments else ["--run", "runs/train"]
     words += [word for name, value in MODEL.items() for word in (f"--model.model.init_args.{name}", value)]
-    words += ["--model.optimizer.init_args.lr", "1e-30", "--model.lr_scheduler", "null", *arguments]
+    words += ["--model.optimizer.init_args.lr", "1e-30", "--model.schedule.lr_scheduler", "null", *arguments]
     assert main(words) == 0
     return {name: torch.load(f"runs/train/{name}.ckpt", weights_only=True) for name in ("best", "last")}
 

@@ -17,6 +17,7 @@ from equireann_pyg.potential import Potential, build, potential_state, recipe
 
 NAMES = {
     "blocks": "BlockPotential",
+    "cache": "user_cache",
     "calculator": "EquiREANNCalculator",
     "callbacks": "ExponentialMovingAverage PredictionWriter",
     "checkpoint": "load_potential",
@@ -27,7 +28,7 @@ NAMES = {
     "export": "export_potential",
     "finetuning": "add_elements",
     "labels": "read_labels",
-    "loss": "LinearInEpoch",
+    "loss": "LinearInEpoch PotentialLoss",
     "metrics": "PotentialErrors",
     "neighbors": "vesin_edges",
     "network": "OrbitalNetwork",

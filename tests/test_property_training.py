@@ -21,7 +21,7 @@ from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.inference.compiled import state_of, trace
 from equireann_pyg.properties import Charges, Dipole, FieldResponse, Polarizability
 from equireann_pyg.testing import randomize
-from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.loss import PotentialLoss
 from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.preparation import prepare_potential
 
@@ -131,7 +131,7 @@ def test_loss_of_properties_is_in_their_units():
     output = {name: torch.nan_to_num(batch[name]) for name in ("energy", "forces", "charges", "polarizability")}
     output |= {"dipole": torch.nan_to_num(batch.dipole) + 0.2, "charges": batch.charges - 0.1}
     scales = {name: torch.tensor(value).double() for name, value in {"dipole": 0.5, "charges": 0.2}.items()}
-    loss = EnergyForcesStressLoss(dipole=3.0, charges=5.0)
+    loss = PotentialLoss(dipole=3.0, charges=5.0)
     sums, counts = loss(output, batch, scales)
     assert counts.tolist() == [3, 27, 0, 6, 27, 9]
     torch.testing.assert_close(sums, torch.tensor([0, 0, 0, 6 * 0.16, 0, 9 * 0.25]).double())

@@ -8,9 +8,10 @@ from torch_geometric.data import Batch
 from equireann_pyg import REANN, EquiREANN, Potential, edge_vectors, from_ase
 from equireann_pyg.nn import ElementStandardize
 from equireann_pyg.training import PotentialTask
-from equireann_pyg.training.loss import EnergyForcesStressLoss, LinearInEpoch, LinearInLearningRate
+from equireann_pyg.training.loss import LinearInEpoch, LinearInLearningRate, PotentialLoss
 from equireann_pyg.training.metrics import PotentialErrors
 from equireann_pyg.training.preparation import prepare_potential
+from equireann_pyg.training.schedule import Schedule
 from tests.copper import frames
 
 CUTOFF = 3.5
@@ -42,7 +43,7 @@ def scales(value):
 def test_loss_is_a_mean_over_the_labels_there_are(graphs):
     batch = Batch.from_data_list(graphs[:4]).clone()
     batch.forces[:5] = torch.nan  # the first frame has no forces
-    sums, counts = EnergyForcesStressLoss()(shifted(batch, 10.0, 0.3, 0.01), batch, scales(2.0))
+    sums, counts = PotentialLoss()(shifted(batch, 10.0, 0.3, 0.01), batch, scales(2.0))
     sizes = torch.tensor([5.0, 4.0, 5.0, 4.0]).double()
     volume = torch.linalg.det(batch.cell).abs()[[1, 3]]  # only the periodic frames have stress
     assert counts.tolist() == [4, 3 * 13, 18, 0, 0, 0]
@@ -55,13 +56,13 @@ def test_missing_labels_have_no_gradient(graphs):
     batch = Batch.from_data_list(graphs[:2]).clone()
     batch.forces[:] = torch.nan
     forces = torch.zeros_like(batch.forces, requires_grad=True)
-    sums, _ = EnergyForcesStressLoss()({**shifted(batch), "forces": forces}, batch, scales(1.0))
+    sums, _ = PotentialLoss()({**shifted(batch), "forces": forces}, batch, scales(1.0))
     (gradient,) = torch.autograd.grad(sums.sum(), forces)
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
 def test_schedules():
-    loss = EnergyForcesStressLoss(energy=LinearInEpoch(1.0, 5.0, 4), forces=LinearInLearningRate(50.0, 0.5))
+    loss = PotentialLoss(energy=LinearInEpoch(1.0, 5.0, 4), forces=LinearInLearningRate(50.0, 0.5))
     rest = dict.fromkeys(("stress", "dipole", "polarizability", "charges"), 1.0)
     assert loss.current(0, 1.0) == {"energy": 1.0, "forces": 50.0, **rest}
     assert loss.current(2, 0.5) == pytest.approx({"energy": 3.0, "forces": 25.25, **rest})
@@ -135,7 +136,9 @@ def test_warm_up_damps_the_first_steps_only(graphs):
             rates.append(self.param_groups[0]["lr"])
             return super().step(closure)
 
-    task = PotentialTask(small(), optimizer=lambda parameters: Spy(parameters, lr=0.04), warmup_steps=4)
+    task = PotentialTask(
+        small(), optimizer=lambda parameters: Spy(parameters, lr=0.04), schedule=Schedule(warmup_steps=4)
+    )
     prepare_potential(task.potential, graphs)
     fit(task, graphs, epochs=2)
     assert rates == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.04, 0.04])
@@ -144,7 +147,7 @@ def test_warm_up_damps_the_first_steps_only(graphs):
 def test_a_diverged_prediction_is_not_a_missing_label(graphs):
     batch = Batch.from_data_list(graphs[:2])
     lost = shifted(batch, energy=torch.nan)
-    sums, counts = EnergyForcesStressLoss()(lost, batch, scales(1.0))
+    sums, counts = PotentialLoss()(lost, batch, scales(1.0))
     assert counts[0] == 2
     assert bool(sums[0].isnan())
     meter = PotentialErrors()

@@ -13,20 +13,20 @@ from torch_geometric.data import Batch
 
 from equireann_pyg import REANN, Potential, from_ase
 from equireann_pyg.cli import main
-from equireann_pyg.data import AtomsDataModule
+from equireann_pyg.data import AtomsDataModule, Batches
 from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn import AllReadout, Density, PairRadial
 from equireann_pyg.testing import assert_close
 from equireann_pyg.training import PotentialTask
 from equireann_pyg.training.callbacks import ExponentialMovingAverage
-from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.loss import PotentialLoss
 from equireann_pyg.training.preparation import prepare_potential
 from equireann_pyg.training.warm_start import Quadratic, RidgeWarmStart, linear_weights
 from tests.copper import frames
 
 CUTOFF = 3.5
 CONF = Path(__file__).parent / "conf" / "tiny.yaml"
-LOSS = EnergyForcesStressLoss()
+LOSS = PotentialLoss()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ class Start(lightning.Callback):
 
 
 def test_a_training_starts_from_it(graphs):
-    data = AtomsDataModule(CUTOFF, batch_size=3)
+    data = AtomsDataModule(CUTOFF, batches=Batches(3))
     data.datasets = {"train": graphs}
     expected = fresh(graphs)
     RidgeWarmStart()(expected, graphs, LOSS)

@@ -70,7 +70,7 @@ def test_holds_everything(wheel: Path) -> None:
         if path.is_file() and path.suffix not in (".pyc", ".md")
     }
     shipped = {f"equireann_pyg/configs/{path.name}" for path in (ROOT / "configs").iterdir()}
-    assert {"equireann_pyg/py.typed", "equireann_pyg/configs/train.yaml"} <= package | shipped
+    assert {"equireann_pyg/py.typed", "equireann_pyg/configs/equireann.yaml"} <= package | shipped
     assert {Path(name).suffix for name in package} >= {".py", ".cpp", ".h", ".gz"}
     assert package | shipped <= files
     others = {name for name in files - package - shipped if ".dist-info/" not in name}

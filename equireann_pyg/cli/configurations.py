@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 _INSTALLED, _CHECKOUT = _PACKAGE / "configs", _PACKAGE.parent / "configs"
 FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """Where they are: inside the installed package, or beside it in a checkout."""
+
+
+EARLIER = {"train": "equireann"}
+"""Names of configurations that are no more, and what stands for them until version 0.3."""
 
 
 def names() -> list[str]:
@@ -30,6 +35,13 @@ def find(name: str | Path) -> Path:
     if Path(name).is_file():
         return Path(name)
     bare = str(name).removesuffix(".yaml")
+    if bare in EARLIER:
+        warnings.warn(
+            f"the configuration {bare} is no more: {EARLIER[bare]} stands for it, with an optimiser and a schedule of its own",
+            FutureWarning,
+            stacklevel=2,
+        )
+        bare = EARLIER[bare]
     if bare in names():
         return FOLDER / f"{bare}.yaml"
     raise FileNotFoundError(f"{name}: no such file, and no configuration of the package: {', '.join(names())}")

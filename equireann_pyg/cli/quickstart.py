@@ -22,6 +22,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
+from equireann_pyg.data.batches import Batches
 from equireann_pyg.data.dataset import AtomsDataset
 from equireann_pyg.data.module import AtomsDataModule
 from equireann_pyg.data.reading import read_frames
@@ -33,9 +34,10 @@ from equireann_pyg.models.equireann import REANN, EquiREANN
 from equireann_pyg.potential.checkpoint import save_potential
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.training.callbacks import ExponentialMovingAverage
-from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.loss import PotentialLoss
 from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.progress import OneLineProgress
+from equireann_pyg.training.schedule import Schedule
 from equireann_pyg.training.task import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
@@ -69,10 +71,11 @@ def train(name: str, data: AtomsDataModule, epochs: int, seed: int) -> tuple[Pot
     lightning.seed_everything(seed, verbose=False)
     task = PotentialTask(
         MODELS[name](**MODEL),
-        loss=EnergyForcesStressLoss(energy=40.0, forces=1.0),
+        loss=PotentialLoss(energy=40.0, forces=1.0),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99)),
-        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs),
-        warmup_steps=50,
+        schedule=Schedule(
+            lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs), warmup_steps=50
+        ),
     )
     history = History()
     trainer = lightning.Trainer(
@@ -199,7 +202,7 @@ def run(options: Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
     potentials, seconds, curves = {}, {}, {}
-    data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batch_size=BATCH_SIZE)
+    data = AtomsDataModule(CUTOFF, train=str(cumulene("train")), val=str(cumulene("val")), batches=Batches(BATCH_SIZE))
     for name in MODELS:
         console.print(f"Training {name} ...")
         potentials[name], history, seconds[name] = train(name, data, options.epochs, options.seed)
@@ -212,4 +215,4 @@ def run(options: Namespace) -> None:
     drift, fluctuation = dynamics(potentials["EquiREANN"])
     console.print(f"200 fs of NVE dynamics of C6H4: drift {drift:.2g} meV, fluctuation {fluctuation:.2g} meV in total")
     console.print(f"Pictures and potentials are in {out}/: torsion.png, parity.png, learning_curve.png, *.pt")
-    console.print("Next: equireann fit --config train --data.train YOUR.extxyz")
+    console.print("Next: equireann fit --config equireann --data.train YOUR.extxyz")

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from equireann_pyg.evaluation.report import TrainingReport
+from equireann_pyg.files import replacing
 from equireann_pyg.training.callbacks import BestCheckpoint, LastCheckpoint, OptimizerOptions
 from equireann_pyg.training.progress import OneLineProgress
 
@@ -100,9 +101,8 @@ class SaveConfig(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file, whole or not at all."""
         if trainer.is_global_zero and (trainer.ckpt_path is None or not self.path.exists()):
-            partial = self.path.with_suffix(".partial")
-            partial.write_text(self.text, encoding="utf-8")
-            partial.replace(self.path)
+            with replacing(self.path) as partial:
+                partial.write_text(self.text, encoding="utf-8")
 
 
 def callbacks(settings: Any, folder: Path, config: str | None) -> list[Callback]:

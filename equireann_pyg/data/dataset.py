@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,10 @@ from torch_geometric.data import Data
 from torch_geometric.data.collate import collate
 from torch_geometric.data.separate import separate
 
-from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
 from equireann_pyg.data.reading import Reading, forget, keep, split_selection, take
 from equireann_pyg.data.report import LabelReport, check_names, make_report
 from equireann_pyg.elements import describe
+from equireann_pyg.files import UnwritableCacheError, replacing, user_cache, writing_cache
 from equireann_pyg.graph.convert import labelled_graph
 from equireann_pyg.graph.labels import KINDS, FrameLabels, LabelKeys, label_places, read_labels
 from equireann_pyg.potential.checkpoint import load_plain
@@ -216,14 +215,10 @@ def _write_cache(graphs: list[Data], report: LabelReport, path: Path) -> None:
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file of the cache whole or not at all; a full or read-only disk costs the cache, not the run."""
-    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
-        with writing_cache(path.parent, "XDG_CACHE_HOME"):
+        with writing_cache(path.parent, "XDG_CACHE_HOME"), replacing(path) as unfinished:
             write(unfinished)
-            unfinished.replace(path)
     except UnwritableCacheError as error:
-        if unfinished.exists():
-            unfinished.unlink()
         warnings.warn(f"graphs are built anew in every run: {error}", stacklevel=2)
 
 

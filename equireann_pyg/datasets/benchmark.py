@@ -13,7 +13,8 @@ import torch
 from ase import Atoms
 
 from equireann_pyg.data.dataset import AtomsDataset
-from equireann_pyg.datasets.download import Remote, fetch, replacing
+from equireann_pyg.datasets.download import Remote, fetch
+from equireann_pyg.files import replacing
 from equireann_pyg.graph.labels import LabelKeys
 
 COMPRESSED = ("", ".xz", ".gz")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
+
+from equireann_pyg.files import replacing
 
 TIMEOUT = 60.0
 """Seconds without an answer after which a download is given up."""
@@ -92,15 +91,3 @@ def check(remote: Remote, path: Path) -> None:
             f"{remote.url}: expected a file of SHA-256 {remote.sha256}, got {digest.hexdigest()}; nothing was kept, try "
             "again"
         )
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Path beside ``target`` that takes its place at the end, or is removed after an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
-    try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ from ase import Atoms, units
 
 from equireann_pyg.datasets.benchmark import BenchmarkDataset, Split
 from equireann_pyg.datasets.convert import from_npz
-from equireann_pyg.datasets.download import Remote, github, replacing
+from equireann_pyg.datasets.download import Remote, github
+from equireann_pyg.files import replacing
 
 
 def _botnet(folder: str, name: str, size: int | None = None) -> tuple[Remote, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from equireann_pyg.data.dataset import AtomsDataset
 from equireann_pyg.data.report import LabelReport, print_report
 from equireann_pyg.elements import describe
 from equireann_pyg.evaluation import plots
+from equireann_pyg.files import replacing
 from equireann_pyg.graph.convert import label_of
 from equireann_pyg.graph.labels import CONDITIONS, EXPECTED, LABELS, PER_ATOM, LabelKeys
 from equireann_pyg.potential.potential import Potential
@@ -128,19 +128,13 @@ def _cell(*errors: float) -> str:
 
 def write_errors(errors: Errors, path: Path, group: str = "config_type") -> None:
     """Write the errors as CSV, with units in the names of the columns, whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            columns = {name: name if name == "frames" else with_unit(name) for name in errors["all"]}
-            writer = csv.DictWriter(file, [group, *columns.values()])
-            writer.writeheader()
-            writer.writerows(
-                {group: kind} | {columns[name]: value for name, value in row.items()} for kind, row in errors.items()
-            )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    columns = {name: name if name == "frames" else with_unit(name) for name in errors["all"]}
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [group, *columns.values()])
+        writer.writeheader()
+        writer.writerows(
+            {group: kind} | {columns[name]: value for name, value in row.items()} for kind, row in errors.items()
+        )
 
 
 def parity_plots(potential: Potential, outputs: Outputs, dataset: Sequence[Data], path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from equireann_pyg.files import replacing
 from equireann_pyg.training.metrics import three_digits
 
 if TYPE_CHECKING:
@@ -41,14 +41,8 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 
 def save(picture: Figure, path: str | Path) -> None:
     """Write a picture whole or not at all, with two dots for each screen pixel."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
+    with replacing(path, Path(path).suffix) as partial:
         picture.savefig(partial, dpi=200)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def parity(axis: Axes, reference: ArrayLike, predictions: Mapping[str, ArrayLike], quantity: str, unit: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -23,6 +22,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 from torch_geometric.data import Data
 
+from equireann_pyg.files import replacing
 from equireann_pyg.graph.convert import ase_results
 from equireann_pyg.graph.labels import LABELS, label_places
 
@@ -124,20 +124,14 @@ def _store(atoms: Atoms, name: str, value: Any, place: dict[str, Any]) -> None:
 
 
 def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
-    """Write extended XYZ to a temporary file, then rename it; say in one line what the format cannot hold."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write extended XYZ whole or not at all; say in one line what the format cannot hold."""
     lost: dict[str, int] = {}
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            for atoms in frames:
-                storable, remarks = storable_copy(atoms)
-                write_xyz(file, [storable])
-                for remark in remarks:
-                    lost[remark] = lost.get(remark, 0) + 1
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        for atoms in frames:
+            storable, remarks = storable_copy(atoms)
+            write_xyz(file, [storable])
+            for remark in remarks:
+                lost[remark] = lost.get(remark, 0) + 1
     if lost:
         words = "; ".join(f"{remark} ({count} of {len(frames)} frames)" for remark, count in lost.items())
         print(f"{path}: extended XYZ cannot hold all of the input: {words}", file=sys.stderr)

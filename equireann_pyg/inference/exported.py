@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.export import Dim
 from torch_geometric.data import Data
 
 from equireann_pyg.elements import check_known
+from equireann_pyg.files import replacing
 from equireann_pyg.graph.edges import check_cutoff
 from equireann_pyg.inference.compiled import State, state_of, trace
 from equireann_pyg.ops import load_kernels
@@ -51,17 +51,14 @@ def export_potential(potential: Potential, path: str | Path) -> Path:
         raise ValueError(f"{path}: the file name of an exported potential must end in .pt2")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder: make it first")
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.pt2")
     settings = {"aot_inductor.metadata": {"potential": json.dumps(_description(potential))}}
     try:
-        torch._inductor.aoti_compile_and_package(
-            _exported(potential), package_path=str(partial), inductor_configs=settings
-        )
-        partial.replace(path)
+        with replacing(path, ".pt2") as partial:
+            torch._inductor.aoti_compile_and_package(
+                _exported(potential), package_path=str(partial), inductor_configs=settings
+            )
     except (torch._inductor.exc.InductorError, torch._dynamo.exc.BackendCompilerFailed) as error:
         raise OSError(f"{path}: not compiled ({str(error).strip().splitlines()[0][:300]})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from equireann_pyg.cache import UnwritableCacheError, user_cache, writing_cache
+from equireann_pyg.files import UnwritableCacheError, user_cache, writing_cache
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from equireann_pyg.files import replacing
 from equireann_pyg.moved import home
 from equireann_pyg.potential.devices import usable_device
 from equireann_pyg.potential.potential import Potential
@@ -158,14 +158,11 @@ def save_potential(potential: Potential, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder: make it first")
     state = potential_state(potential)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        torch.save(state, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            torch.save(state, partial)
     except RuntimeError as error:  # torch's name for a full disk
         raise OSError(f"{path}: cannot be written ({_one_line(error)}): is the disk full?") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_potential(path: str | Path, map_location: str | torch.device = "cpu") -> Potential:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from equireann_pyg.training.finetuning import adapt_potential, add_elements, starting_potential
     from equireann_pyg.training.loss import (
         DivergenceError,
-        EnergyForcesStressLoss,
         LinearInEpoch,
         LinearInLearningRate,
+        PotentialLoss,
         WeightSchedule,
     )
     from equireann_pyg.training.metrics import QUANTITIES, PotentialErrors, three_digits, with_unit
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         fit_reference_energies,
         isolated_atoms,
     )
+    from equireann_pyg.training.schedule import Schedule
     from equireann_pyg.training.task import PotentialTask, adamw
     from equireann_pyg.training.warm_start import RidgeWarmStart
 
@@ -39,7 +40,6 @@ __all__ = [
     "QUANTITIES",
     "BestCheckpoint",
     "DivergenceError",
-    "EnergyForcesStressLoss",
     "ExponentialMovingAverage",
     "LastCheckpoint",
     "LinearInEpoch",
@@ -47,9 +47,11 @@ __all__ = [
     "OneLineProgress",
     "OptimizerOptions",
     "PotentialErrors",
+    "PotentialLoss",
     "PotentialTask",
     "References",
     "RidgeWarmStart",
+    "Schedule",
     "StopAtSmallestLearningRate",
     "WeightSchedule",
     "adamw",
@@ -80,7 +82,7 @@ __getattr__, __dir__ = lazy_names(
         "finetuning": ("adapt_potential", "add_elements", "starting_potential"),
         "loss": (
             "DivergenceError",
-            "EnergyForcesStressLoss",
+            "PotentialLoss",
             "LinearInEpoch",
             "LinearInLearningRate",
             "WeightSchedule",
@@ -89,6 +91,7 @@ __getattr__, __dir__ = lazy_names(
         "preparation": ("prepare_potential", "without_repulsion"),
         "progress": ("OneLineProgress",),
         "references": ("References", "find_references", "fit_binding", "fit_reference_energies", "isolated_atoms"),
+        "schedule": ("Schedule",),
         "task": ("PotentialTask", "adamw"),
         "warm_start": ("RidgeWarmStart",),
     },

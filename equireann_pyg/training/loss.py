@@ -93,7 +93,7 @@ def atoms_per_graph(data: Data) -> Tensor:
     return torch.bincount(data.batch, minlength=data.cell.size(0)).to(data.pos.dtype)
 
 
-class EnergyForcesStressLoss(torch.nn.Module):
+class PotentialLoss(torch.nn.Module):
     r"""Weighted mean squared errors in units of the potential's scales, s (force RMS of the training set) and s_p.
 
     .. math::

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
 import torch.distributed
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg.data.dataset import check_elements
@@ -27,14 +27,13 @@ from equireann_pyg.potential.checkpoint import potential_state
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import Property
 from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential
-from equireann_pyg.training.loss import DivergenceError, EnergyForcesStressLoss
+from equireann_pyg.training.loss import DivergenceError, PotentialLoss
 from equireann_pyg.training.metrics import SHOWN, PotentialErrors, with_unit
 from equireann_pyg.training.preparation import prepare_potential
+from equireann_pyg.training.schedule import Schedule
 from equireann_pyg.training.warm_start import RidgeWarmStart
 
 LOGGER = logging.getLogger(__name__)
-
-Schedule = Callable[[torch.optim.Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
@@ -54,10 +53,8 @@ class PotentialTask(lightning.LightningModule):
         model: model of atomic energies (see :class:`~equireann_pyg.potential.AtomicEnergyModel`), or a potential.
         loss: training loss.
         optimizer: makes the optimiser from the parameters.
-        lr_scheduler: makes the learning-rate schedule from the optimiser; None keeps the rate.
-        lr_interval: whether the schedule steps after each epoch or after each step.
-        warmup_steps: steps over which the learning rate rises linearly from zero.
-        compile: evaluate through torch's compiler (see :class:`~equireann_pyg.inference.CompiledPotential`): a minute or so
+        schedule: how the learning rate goes.
+        compiled: evaluate through torch's compiler (see :class:`~equireann_pyg.inference.CompiledPotential`): a minute or so
             before the first step, faster steps from then on.
         properties: further outputs to train, such as :class:`~equireann_pyg.properties.Dipole`.
         repulsion: short-range repulsion that the model is trained on top of, such as :class:`~equireann_pyg.nn.ZBL`.
@@ -73,12 +70,10 @@ class PotentialTask(lightning.LightningModule):
     def __init__(
         self,
         model: torch.nn.Module | None = None,
-        loss: EnergyForcesStressLoss | None = None,
+        loss: PotentialLoss | None = None,
         optimizer: OptimizerCallable = adamw,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        lr_interval: Literal["epoch", "step"] = "epoch",
-        warmup_steps: int = 0,
-        compile: bool = False,
+        schedule: Schedule = Schedule(),
+        compiled: bool = False,
         properties: list[Property] | None = None,
         repulsion: torch.nn.Module | None = None,
         warm_start: RidgeWarmStart | None = None,
@@ -87,12 +82,10 @@ class PotentialTask(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.potential = starting_potential(model, properties or [], repulsion, init_from)
-        self.loss = EnergyForcesStressLoss() if loss is None else loss
+        self.loss = PotentialLoss() if loss is None else loss
         self.make_optimizer = optimizer
-        self.make_schedule = lr_scheduler
-        self.lr_interval = lr_interval
-        self.warmup_steps = warmup_steps
-        self.compile_potential = compile
+        self.schedule = schedule
+        self.compiled = compiled
         self.warm_start = warm_start
         self.refit = refit
         self.fit_errors, self.val_errors, self.test_errors = PotentialErrors(), PotentialErrors(), PotentialErrors()
@@ -100,8 +93,8 @@ class PotentialTask(lightning.LightningModule):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PotentialTask:
         """A copy that shares the factories: those of the command line hold on to its whole parser."""
-        for factory in (self.make_optimizer, self.make_schedule):
-            memo[id(factory)] = factory
+        for shared in (self.make_optimizer, self.schedule):
+            memo[id(shared)] = shared
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
         copy.__setstate__(deepcopy(self.__getstate__(), memo))
@@ -151,14 +144,7 @@ class PotentialTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule; a plateau schedule watches ``val/loss``."""
-        optimizer = self.make_optimizer(self.potential.parameters())
-        if self.make_schedule is None:
-            return optimizer
-        schedule = self.make_schedule(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": self.lr_interval, "monitor": "val/loss"},
-        }
+        return self.schedule.configure(self.make_optimizer(self.potential.parameters()))
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """One step, with the learning rate of the schedule damped during warm-up."""
@@ -170,8 +156,7 @@ class PotentialTask(lightning.LightningModule):
             group["lr"] = rate
 
     def _warmth(self) -> float:
-        """Factor of the learning rate in this step of the warm-up, one after it."""
-        return min(1.0, (self.trainer.global_step + 1) / max(1, self.warmup_steps))
+        return self.schedule.warmth(self.trainer.global_step)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Step schedules, but leave a plateau to the end of the validation: Lightning would step it after saving."""
@@ -185,7 +170,7 @@ class PotentialTask(lightning.LightningModule):
     @cached_property
     def evaluate(self) -> Potential | CompiledPotential:
         """The potential, or its compiled form."""
-        return CompiledPotential(self.potential) if self.compile_potential else self.potential
+        return CompiledPotential(self.potential) if self.compiled else self.potential
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg.potential.potential import Potential
-from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.loss import PotentialLoss
 
 
 class RidgeWarmStart:
@@ -39,7 +39,7 @@ class RidgeWarmStart:
             )
         self.alpha, self.steps, self.frames, self.batch_size = alpha, steps, frames, batch_size
 
-    def __call__(self, potential: Potential, dataset: Sequence[Data], loss: EnergyForcesStressLoss) -> None:
+    def __call__(self, potential: Potential, dataset: Sequence[Data], loss: PotentialLoss) -> None:
         """Set the linear weights of an otherwise untrained potential, which keeps all else.
 
         Args:
@@ -101,7 +101,7 @@ class Quadratic:
     """Gradient of the loss on a sample with respect to some weights, as one vector ``[P]`` in double precision."""
 
     def __init__(
-        self, potential: Potential, weights: Sequence[Tensor], batches: Sequence[Data], loss: EnergyForcesStressLoss
+        self, potential: Potential, weights: Sequence[Tensor], batches: Sequence[Data], loss: PotentialLoss
     ) -> None:
         self.potential, self.weights, self.batches, self.loss = potential, list(weights), batches, loss
         self.counts = torch.stack([self._sums(batch)[1] for batch in batches]).sum(0).clamp(min=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from equireann_pyg.files import replacing
 
 Row = dict[str, str]
 
@@ -39,17 +40,11 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write a table to a temporary file, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write a table whole or not at all."""
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def append(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -18,8 +18,8 @@ import torch
 from rich.console import Console
 
 from equireann_pyg import Potential
-from equireann_pyg.cache import user_cache
 from equireann_pyg.evaluation import errors_by_type, predict
+from equireann_pyg.files import user_cache
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case, Frames, Sets, quick
 from experiments.benchmarks.models import Recipe, fingerprint

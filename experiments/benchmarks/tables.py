@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from equireann_pyg.evaluation.plots import three_digits
+from equireann_pyg.files import replacing
 from experiments.benchmarks.results import Row
 
 WIDTH = 150
@@ -62,13 +62,8 @@ def publish(sheets: Iterable[Sheet], path: Path, title: str, console: Console | 
     console.width = max(console.width, WIDTH)
     for sheet in sheets:
         console.print(sheet.rich())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text("\n".join([f"# {title}", "", *(sheet.markdown() for sheet in sheets)]), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def over_seeds(rows: Iterable[Row], column: str) -> str:

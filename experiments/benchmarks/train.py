@@ -13,11 +13,12 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
 from equireann_pyg import Potential, load_potential
-from equireann_pyg.data import AtomsDataModule
+from equireann_pyg.data import AtomsDataModule, Batches
 from equireann_pyg.potential.checkpoint import load_plain
 from equireann_pyg.training import PotentialTask
 from equireann_pyg.training.callbacks import ExponentialMovingAverage
-from equireann_pyg.training.loss import EnergyForcesStressLoss
+from equireann_pyg.training.loss import PotentialLoss
+from equireann_pyg.training.schedule import Schedule
 from experiments.benchmarks.case import Case, Sets
 from experiments.benchmarks.models import Training
 
@@ -112,16 +113,14 @@ def train(
         folder: for checkpoints.
         progress: show a progress bar.
     """
-    data = AtomsDataModule(case.cutoff, batch_size=case.batch_size, seed=seed)
+    data = AtomsDataModule(case.cutoff, batches=Batches(case.batch_size, seed=seed))
     data.datasets = {"train": sets.train.graphs, "val": sets.val.graphs}
     steps = case.epochs * -(-len(sets.train.graphs) // case.batch_size)
     task = PotentialTask(
         model,
-        EnergyForcesStressLoss(case.energy_weight, 1.0, case.stress_weight),
+        PotentialLoss(case.energy_weight, 1.0, case.stress_weight),
         optimizer=lambda parameters: torch.optim.Adam(parameters, how.learning_rate, how.betas),
-        lr_scheduler=cosine(steps),
-        lr_interval="step",
-        warmup_steps=how.warmup_steps,
+        schedule=Schedule(cosine(steps), "step", how.warmup_steps),
         warm_start=how.warm_start(),
     )
     clock = Clock()

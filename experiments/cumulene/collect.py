@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from equireann_pyg.files import replacing
 from experiments.cumulene.chain import Array, sees_both_ends, start_geometry
 from experiments.cumulene.generate import BLIND, FRAMES, SEED
 
@@ -66,9 +67,8 @@ def write_gz(path: Path, frames: list[Atoms]) -> None:
     """Extended XYZ, compressed the same way every time, whole or not at all."""
     text = io.StringIO()
     write(text, frames, format="extxyz")
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def print_summary(parts: dict[str, list[Atoms]]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from equireann_pyg.files import replacing
 from experiments.cumulene.chain import (
     BOHR,
     HARTREE,
@@ -62,9 +63,8 @@ def energy_and_forces(symbols: list[str], positions: Array, guess: Array | None)
 
 def write(path: Path, **arrays: Any) -> None:
     """Save arrays whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.partial.npz")
-    np.savez_compressed(partial, **arrays)
-    partial.replace(path)
+    with replacing(path, ".npz") as partial:
+        np.savez_compressed(partial, **arrays)
 
 
 def relax(n: int, out: Path) -> None:

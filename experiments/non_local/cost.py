@@ -18,7 +18,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import Potential
-from equireann_pyg.cache import user_cache
+from equireann_pyg.files import user_cache
 from equireann_pyg.training.preparation import prepare_potential
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case

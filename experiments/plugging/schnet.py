@@ -27,7 +27,7 @@ from torch import Tensor
 from torch_geometric.nn import SchNet
 
 from equireann_pyg import EquiREANN
-from equireann_pyg.data import AtomsDataModule
+from equireann_pyg.data import AtomsDataModule, Batches, ValidationSplit
 from equireann_pyg.elements import SYMBOLS, atomic_numbers
 from equireann_pyg.training import PotentialTask
 from equireann_pyg.training.metrics import with_unit
@@ -97,7 +97,7 @@ def train(model: torch.nn.Module, file: Path, epochs: int, **options: Any) -> Po
     """Train a model of atomic energies; the task then holds the potential."""
     lightning.seed_everything(0, verbose=False)
     task = PotentialTask(model, optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3))
-    data = AtomsDataModule(CUTOFF, train=str(file), batch_size=8, val_fraction=0.2)
+    data = AtomsDataModule(CUTOFF, train=str(file), split=ValidationSplit(0.2), batches=Batches(8))
     quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
     trainer = lightning.Trainer(max_epochs=epochs, inference_mode=False, **quiet, **options)
     with warnings.catch_warnings():

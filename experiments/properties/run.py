@@ -26,8 +26,8 @@ from equireann_pyg.evaluation import errors_by_type, predict, read_labelled
 from equireann_pyg.graph import LABELS, label_of
 from equireann_pyg.potential.checkpoint import load_potential
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 RESULTS = Path(__file__).with_name("results.csv")
+OPTIMIZER = "{class_path: torch.optim.AdamW, init_args: {lr: 0.005, weight_decay: 0.0, amsgrad: true}}"
 SPLITS = ("train", "val", "test")
 COLUMNS = ["data", "properties", "epochs", "seed", "seconds", "machine", "torch", "quantity", "rmse", "mae", "spread"]
 
@@ -72,7 +72,8 @@ def train(files: dict[str, Path], options: argparse.Namespace, out: Path) -> flo
         "--model.model.init_args.cutoff": options.cutoff,
         "--model.model.init_args.num_iterations": options.iterations,
         "--model.properties": f"[{','.join(options.properties)}]",
-        "--model.lr_scheduler": f"{{class_path: {schedule}, init_args: {{T_max: {options.epochs}}}}}",
+        "--model.optimizer": OPTIMIZER,
+        "--model.schedule.lr_scheduler": f"{{class_path: {schedule}, init_args: {{T_max: {options.epochs}}}}}",
         "--data.train": files["train"],
         "--data.val": files["val"],
         "--trainer.max_epochs": options.epochs,
@@ -85,7 +86,7 @@ def train(files: dict[str, Path], options: argparse.Namespace, out: Path) -> flo
     words = [str(word) for pair in settings.items() for word in pair]
     (out / "best.ckpt").unlink(missing_ok=True)
     start = time.perf_counter()
-    if equireann(["fit", "--config", str(CONFIGS / "train.yaml"), *words]):
+    if equireann(["fit", "--config", "equireann", *words]):
         raise RuntimeError("equireann fit failed")
     return time.perf_counter() - start
 

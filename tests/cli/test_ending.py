@@ -39,8 +39,8 @@ def test_help_and_version(capsys):
         (["fit", "--config", "absent"], "absent: no such file, and no configuration of the package: compile"),
         (["fit"], "there is no model"),
         ([*FIT, "--model.model.init_args.cutof", "3"], "Option 'cutof' is not accepted"),
-        ([*FIT, "--data.batch_size", "many"], "data.batch_size"),
-        ([*FIT, "--data.bach_size", "4"], "bach_size"),
+        ([*FIT, "--data.batches.size", "many"], "data.batches.size"),
+        ([*FIT, "--data.batches.sise", "4"], "sise"),
         ([*FIT, "--trainer.accelerator", "gpu"], "use --trainer.accelerator cpu"),
         ([*FIT, "--trainer.precision", "bf16-mixed"], "expected 32-true or 64-true"),
         ([*FIT, "--trainer.max_epochs", "-5"], "max_epochs"),
@@ -81,11 +81,11 @@ def test_a_run_that_diverges_stops_and_keeps_the_best(workplace, refused, rate):
         "runs/a",
         "--trainer.max_epochs",
         "60",
-        "--model.lr_scheduler.class_path",
+        "--model.schedule.lr_scheduler.class_path",
         "torch.optim.lr_scheduler.LambdaLR",
     ]
     jump = f"tests.cli.test_ending.jump_to_{rate}"
-    message = refused(*words, "--model.lr_scheduler.init_args.lr_lambda", jump)
+    message = refused(*words, "--model.schedule.lr_scheduler.init_args.lr_lambda", jump)
     assert "diverges" in message
     assert "the best weights so far are in" in message
     best = torch.load("runs/a/best.ckpt", weights_only=True)

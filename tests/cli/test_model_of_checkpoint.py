@@ -136,11 +136,11 @@ def test_what_a_command_line_says_of_the_model():
         "EANN",
         "--data.test",
         "x",
-        "--model.compile",
+        "--model.compiled",
         "true",
     ]
-    assert leaves(explicit(words, "model")) == {("model", "cutoff"): 4, ("model",): "EANN", ("compile",): True}
-    assert without_model(words) == ["test", "--data.test", "x", "--model.compile", "true"]
+    assert leaves(explicit(words, "model")) == {("model", "cutoff"): 4, ("model",): "EANN", ("compiled",): True}
+    assert without_model(words) == ["test", "--data.test", "x", "--model.compiled", "true"]
     stored = {
         "model": {"class_path": "equireann_pyg.models.EANN", "init_args": {"cutoff": 4.0}},
         "properties": None,

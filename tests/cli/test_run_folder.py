@@ -68,8 +68,8 @@ def test_a_model_is_never_overwritten(workplace, fit, refused):
 def test_a_failed_start_leaves_nothing(workplace, fit, refused):
     assert "absent.xyz" in refused("fit", "--config", str(CONF), "--data.train", "absent.xyz", "--run", "runs/a")
     assert not Path("runs/a").exists()
-    assert "val_fraction" in refused(
-        "fit", "--config", str(CONF), "--data.train", "train.xyz", "--run", "runs/a", "--data.val_fraction", "0.001"
+    assert "data.split.fraction" in refused(
+        "fit", "--config", str(CONF), "--data.train", "train.xyz", "--run", "runs/a", "--data.split.fraction", "0.001"
     )
     assert not Path("runs/a").exists()
     assert fit("--run", "runs/a", "--trainer.max_epochs", "1") == 0

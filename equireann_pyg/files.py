@@ -1,12 +1,37 @@
-"""Where files that can be made again are kept."""
+"""Files: written whole or not at all, and where those are kept that can be made again."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+
+@contextmanager
+def replacing(path: str | Path, ending: str = "") -> Iterator[Path]:
+    """Path to write to, beside ``path``: it takes its place at the end of this context, or is removed after an error.
+
+    So nobody ever sees half a file, and what was there before stays until the new one is complete.
+
+    Args:
+        path: the file; its folder is made if it does not exist.
+        ending: what the other name must end in, ``".png"`` say, for writers that look at it.
+
+    Raises:
+        OSError: if the folder cannot be made or the file not put into its place.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial{ending}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        if partial.exists():
+            partial.unlink()
 
 
 class UnwritableCacheError(OSError):
