@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from equireann_pyg.files import UnwritableCacheError, user_cache, writing_cache
+from equireann_pyg.files import UnwritableCacheError, replacing, user_cache, writing_cache
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
@@ -103,18 +103,15 @@ def _digest(file: Path) -> str:
 
 def _build(compiler: str, folder: Path, name: str) -> Path:
     logger.warning("compiling the kernels of equireann_pyg with %s: once, under a minute", compiler)
-    partial = folder / f"{name}.{os.getpid()}.partial"
     home = Path(torch.__file__).parent  # torch.utils.cpp_extension knows too, but needs setuptools and talks of CUDA
     includes = [f"-I{home / 'include'}", f"-I{home / 'include/torch/csrc/api/include'}"]
     libraries = [f"-L{home / 'lib'}", "-ltorch_cpu", "-lc10"]
-    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-o", str(partial)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [compiler, *FLAGS, *includes, *map(str, SOURCES), *libraries, "-o"]
+    with replacing(folder / name) as partial:
+        done = subprocess.run([*command, str(partial)], capture_output=True, text=True, check=False)
         if done.returncode or not partial.is_file():
             raise OSError(f"{compiler} failed: {done.stderr}")
-        return partial.replace(folder / f"{name}-{_digest(partial)}.so")
-    finally:
-        partial.unlink(missing_ok=True)
+    return (folder / name).replace(folder / f"{name}-{_digest(folder / name)}.so")
 
 
 def _fingerprint(compiler: str) -> str:
