@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from equireann_pyg import EquiREANN, edge_vectors
-from equireann_pyg.ops import by_reference
+from equireann_pyg.ops import by_reference, edge_order
 from equireann_pyg.testing import randomize
-from experiments.speed import floor, memory, run
+from experiments.speed import choice, floor, memory, run
 from experiments.speed.cases import CASES, CUTOFF, ELEMENTS
 from experiments.speed.measure import Group
 from experiments.speed.paths import paths_for
@@ -201,3 +201,14 @@ def test_a_dead_worker_is_reported():
 def test_paths_of_each_step():
     assert paths_for("inference")[:2] == paths_for("training")[:2] == ["plain", "kernels"]
     assert "blocks" not in paths_for("training")
+
+
+@pytest.mark.usefixtures("kernels")
+def test_the_cost_of_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = torch.zeros(2, 1, dtype=torch.long), 1
+    with choice.unasked(), by_reference():
+        assert edge_order.serving(arguments) is edge_order.kernels["cpu"]
+    with by_reference():
+        assert edge_order.serving(arguments) is None
+    choice.main(("mol1",), 0.01)
+    assert capsys.readouterr().out.count("mol1") == 2
