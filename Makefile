@@ -1,5 +1,6 @@
 # make quickstart   learn a non-local potential energy surface in a few minutes
 # make test         install everything, then lint, type-check and test
+# make docs         build the site of docs/ into docs/_build (no warnings allowed)
 # make test-lowest  the fast tests with the oldest versions that pyproject.toml allows (gigabytes of torch)
 # make test-wheel   install the wheel alone into an empty environment and train there (gigabytes of torch)
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH ?= torch==2.13.0
 FREE_GIB := $(shell awk '/MemAvailable/ {print int($$2 / 1048576)}' /proc/meminfo 2>/dev/null || echo 4)
 
-.PHONY: quickstart test test-slow test-lowest test-wheel lint clean
+.PHONY: quickstart test test-slow test-lowest test-wheel lint docs clean
 
 quickstart: .venv/.installed
 	$(BIN)/equireann quickstart
@@ -33,6 +34,10 @@ lint: .venv/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/.documented
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "docs/_build/index.html"
+
 # torch first: everything else is happy with the build that is there.
 .venv/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -50,5 +55,9 @@ lint: .venv/.tested
 	$(BIN)/python -c "import torch_scatter, torch_cluster"
 	touch $@
 
+.venv/.documented: .venv/.installed
+	$(PIP) install -q -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info docs/_build docs/generated

@@ -15,6 +15,17 @@ SYMBOLS: tuple[str, ...] = tuple(_TABLE.split())
 """Symbol of every atomic number; index 0 is the placeholder X."""
 
 
+COVALENT_RADII: tuple[int, ...] = (
+    *(0, 31, 28, 128, 96, 84, 76, 71, 66, 57, 58, 166, 141, 121, 111, 107, 105, 102, 106, 203, 176, 170, 160, 153, 139),
+    *(139, 132, 126, 124, 132, 122, 122, 120, 119, 120, 120, 116, 220, 195, 190, 175, 164, 154, 147, 146, 142, 139),
+    *(145, 144, 142, 139, 139, 138, 139, 140, 244, 215, 207, 204, 203, 201, 199, 198, 198, 196, 194, 192, 192, 189),
+    *(190, 187, 187, 175, 170, 162, 151, 144, 141, 136, 136, 132, 145, 146, 148, 140, 150, 150, 260, 221, 215, 206),
+    *(200, 196, 190, 187, 180, 169),
+    *[169] * 22,
+)
+"""In picometres, by atomic number. Source: Cordero et al., Dalton Trans. 2008, 2832; beyond Cm that of Cm."""
+
+
 class Numbers(Protocol):
     """Atomic numbers of atoms: a tensor or a NumPy array."""
 

@@ -48,6 +48,7 @@ MOVED = {
 RENAMED: dict[str, dict[str, str]] = {
     "loss": {"EnergyForcesStressLoss": "PotentialLoss"},
     "nn.linear": {name: f"nn.scaling.{name}" for name in ("ScaledLinear", "SoftLimit", "degree_scale")},
+    "ops": {"bent": "soft_standardize", "invariants": "product_invariants", "plain_path": "by_reference"},
 }
 """New name, or new path, of what has another one now, by the module, old or present, that it was public in."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from equireann_pyg import REANN, EquiREANN, Potential, from_ase
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.calculator import EquiREANNCalculator
-from equireann_pyg.nn.blocks import in_blocks
+from equireann_pyg.models.blocks import in_blocks
 from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 

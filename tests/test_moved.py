@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import equireann_pyg
-from equireann_pyg import load_potential, moved, nn, save_potential
+from equireann_pyg import load_potential, moved, nn, ops, save_potential
 from equireann_pyg.models import EquiREANN, OrbitalNetwork
 from equireann_pyg.potential import Potential, build, potential_state, recipe
 
@@ -153,3 +153,11 @@ def test_files_hold_public_paths_and_old_ones_load(tmp_path) -> None:
         potential = load_potential(tmp_path / "old.pt")
     save_potential(potential, tmp_path / "new.pt")
     assert potential_state(load_potential(tmp_path / "new.pt"))["recipe"] == state["recipe"]
+
+
+def test_operators_under_their_old_names() -> None:
+    for old, new in moved.RENAMED["ops"].items():
+        with pytest.warns(FutureWarning, match=rf"equireann_pyg\.ops\.{old} is now equireann_pyg\.ops\.{new}"):
+            assert getattr(ops, old) is getattr(ops, new)
+    with pytest.raises(AttributeError, match="no attribute 'never_there'"):
+        _ = ops.never_there

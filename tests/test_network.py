@@ -238,11 +238,12 @@ def sizes(model: OrbitalNetwork, data: Data) -> Iterator[tuple[str, float]]:
     hooks = [
         part.register_forward_hook(watch(name)) for name, part in model.named_modules() if type(part).__name__ in kinds
     ]
-    for part in model.modules():
-        if isinstance(part, ACEProducts):  # whose operator calls no part for the product
-            hooks.append(
-                part.register_forward_pre_hook(lambda part, given: part.coupling(part.mix(given[0]), given[1]))
-            )
+
+    def multiply(part: ACEProducts, given: tuple[Tensor, Tensor]) -> None:
+        part.coupling(part.mix(given[0]), given[1])
+
+    products = [part for part in model.modules() if isinstance(part, ACEProducts)]
+    hooks += [part.register_forward_pre_hook(multiply) for part in products]  # whose operator calls no part for it
     with torch.no_grad():
         model(*inputs(data, model))
     for hook in hooks:

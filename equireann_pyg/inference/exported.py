@@ -25,7 +25,7 @@ from equireann_pyg.potential.derivatives import has_volume
 from equireann_pyg.potential.potential import Potential
 
 FORMAT = "equireann_pyg.exported_potential"
-VERSION = 1
+VERSION = 2
 
 Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -145,7 +145,10 @@ class ExportedPotential:
             described = json.loads(self._run.get_metadata()["potential"])
         except (RuntimeError, KeyError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"{path}: no exported potential of this kind of machine and torch ({reason})") from error
+            raise ValueError(
+                f"{path}: no exported potential of this kind of machine, torch and version; export it again from its "
+                f"checkpoint ({reason})"
+            ) from error
         if described.get("format") != FORMAT or described.get("version") != VERSION:
             raise ValueError(f"{path}: another format than {FORMAT} {VERSION}: export the potential again")
         self.cutoff: float = described["cutoff"]

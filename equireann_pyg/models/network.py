@@ -20,6 +20,7 @@ from torch import Tensor
 from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
+from equireann_pyg.models.blocks import RowFunction, in_blocks
 from equireann_pyg.models.earlier import Recipe, present_network
 from equireann_pyg.nn import (
     Angular,
@@ -40,7 +41,6 @@ from equireann_pyg.nn import (
     SoftStandardize,
     SphericalHarmonics,
 )
-from equireann_pyg.nn.blocks import RowFunction, in_blocks
 from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.ops import edge_order, tracing
 

@@ -2,15 +2,15 @@ r"""Angular parts :math:`Y(\mathbf r)` of the atomic orbitals: real spherical ha
 
 Components are grouped by degree, l = 0..L, and within one degree ordered as follows.
 
-===  =====================================  ===========================================================
- l   :class:`SphericalHarmonics`            :class:`CartesianMoments`
-===  =====================================  ===========================================================
- 0   1                                      1
- 1   y, z, x  (m = -1, 0, 1)                x, y, z
- 2   xy, yz, 3z²-r², xz, x²-y²  (m = -2..2)  xx, √2 xy, √2 xz, yy, √2 yz, zz
- l   m = -l..l: sin-like for m < 0,         powers of x descending, then of y; times the root of the
-     cos-like for m > 0                     number of orders of the factors
-===  =====================================  ===========================================================
+===  ========================================  ===========================================================
+ l   :class:`SphericalHarmonics`               :class:`CartesianMoments`
+===  ========================================  ===========================================================
+ 0   1                                         1
+ 1   y, z, x  (m = -1, 0, 1)                   x, y, z
+ 2   xy, yz, 3z²-r², xz, x²-y²  (m = -2..2)    xx, √2 xy, √2 xz, yy, √2 yz, zz
+ l   m = -l..l: sin-like for m < 0,            powers of x descending, then of y; times the root of the
+     cos-like for m > 0                        number of orders of the factors
+===  ========================================  ===========================================================
 
 Harmonics are real, about the axis z, without Condon-Shortley phase: near the axis +z those of m >= 0 are positive at azimuth 0,
 and those of m < 0 at small positive azimuths. Harmonics of e3nn are the same functions about the axis y, :math:`Y_l(z, x, y)`,
@@ -94,14 +94,13 @@ def cartesian_moments(vec: Tensor, max_degree: int) -> Tensor:
     Returns:
         ``[E, (L+1)(L+2)(L+3)/6]``
     """
-    powers = [torch.ones_like(vec)]
-    for _ in range(max_degree):
-        powers.append(powers[-1] * vec)
-    columns = []
-    for lx, ly, lz in powers_of(max_degree):
-        weight = math.factorial(lx + ly + lz) / (math.factorial(lx) * math.factorial(ly) * math.factorial(lz))
-        columns.append(math.sqrt(weight) * powers[lx][..., 0] * powers[ly][..., 1] * powers[lz][..., 2])
-    return torch.stack(columns, dim=-1)
+    return polynomials(vec, _multinomial_weights(max_degree).diag().to(vec.device), max_degree)
+
+
+def _multinomial_weights(max_degree: int) -> Tensor:
+    factorial = math.factorial
+    squares = [factorial(sum(p)) / math.prod(map(factorial, p)) for p in powers_of(max_degree)]
+    return torch.tensor(squares, dtype=torch.float64).sqrt()
 
 
 @cache
@@ -110,9 +109,9 @@ def _harmonics_of_monomials(max_degree: int) -> Tensor:
     points = torch.randn(
         4 * len(powers_of(max_degree)), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
+    monomials = polynomials(points, torch.eye(len(powers_of(max_degree)), dtype=torch.float64), max_degree)
     values = math.sqrt(4 * math.pi) * solid_harmonics(points, max_degree)
-    matrix = torch.linalg.lstsq(cartesian_moments(points, max_degree) / weights, values).solution
+    matrix = torch.linalg.lstsq(monomials, values).solution
     return torch.where(matrix.abs() > 1e-9, matrix, torch.zeros_like(matrix))
 
 
@@ -185,5 +184,4 @@ class CartesianMoments(Angular):
 
     def __init__(self, max_degree: int = 2, unit: bool = True) -> None:
         super().__init__(max_degree, unit)
-        weights = cartesian_moments(torch.ones(3, dtype=torch.float64), max_degree)
-        self.register_buffer("_combination", weights.diag(), persistent=False)
+        self.register_buffer("_combination", _multinomial_weights(max_degree).diag(), persistent=False)

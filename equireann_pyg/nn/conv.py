@@ -55,10 +55,6 @@ class OrbitalConv(MessagePassing):
         kwargs.setdefault("aggr", "sum")
         super().__init__(node_dim=0, **kwargs)
 
-    def reset_parameters(self) -> None:
-        """Nothing to reset; present because PyG containers call it."""
-        super().reset_parameters()
-
     def forward(
         self,
         coefficient: Tensor,

@@ -126,14 +126,11 @@ class _Product(ExactBuffers):
         """What the paths are multiplied by, ``[S, P, n]``."""
         return self.weight
 
-    def _multiply(self, a: Tensor, b: Tensor, species: Tensor | None) -> Tensor:
-        weight = self.weights()
-        if species is None and weight.size(0) > 1:
-            raise ValueError(f"{type(self).__name__}: weights of {weight.size(0)} elements need species [N]")
-        size = (self.max_degree_out + 1) ** 2
-        if self._symmetric:
-            return self_coupled(a, weight, species, self.entries, self.values, size)
-        return coupled(a, b, weight, species, self.entries, self.values, size)
+    def table(self, species: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """What operators need to multiply: weights ``[S, P, n]``, species ``[N]``, entries ``[E, 4]`` and values ``[E]``."""
+        if species is None and self.weight.size(0) > 1:
+            raise ValueError(f"{type(self).__name__}: weights of {self.weight.size(0)} elements need species [N]")
+        return self.weights(), species, self.entries, self.values
 
     def extra_repr(self) -> str:
         num_species, _, num_channels = self.weight.shape
@@ -172,7 +169,7 @@ class Coupling(_Product):
 
     def forward(self, orbital: Tensor, other: Tensor, species: Tensor | None = None) -> Tensor:
         """Sum over the paths."""
-        return self._multiply(orbital, other, species)
+        return coupled(orbital, other, *self.table(species), (self.max_degree_out + 1) ** 2)
 
 
 class SelfCoupling(_Product):
@@ -184,25 +181,14 @@ class SelfCoupling(_Product):
     Normal orbitals of unit variance give unit variance at the start; the scalars, sums of squares, do not average to
     zero.
 
-    Args:
-        max_degree: largest l of the orbital.
-        num_channels: number of channels n.
-        num_species: number of elements S; 1 shares the weights.
-        max_degree_out: largest l of the product; default: ``max_degree``.
-
-    Shapes:
-        - input: orbital ``[N, (L+1)^2, n]``, species ``[N]`` or None where S = 1
-        - output: ``[N, (L_out+1)^2, n]``
-
-    Raises:
-        ValueError: if ``max_degree_out`` is negative or exceeds twice ``max_degree``.
+    Arguments, errors and output as for :class:`Coupling`.
     """
 
     _symmetric = True
 
     def forward(self, orbital: Tensor, species: Tensor | None = None) -> Tensor:
         """Sum over the paths."""
-        return self._multiply(orbital, orbital, species)
+        return self_coupled(orbital, *self.table(species), (self.max_degree_out + 1) ** 2)
 
 
 class ScaledSelfCoupling(SelfCoupling):

@@ -64,9 +64,6 @@ class DegreeDot(torch.nn.Module):
         super().__init__()
         self.components = tuple(components)
 
-    def reset_parameters(self) -> None:
-        """Nothing to reset."""
-
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Multiply and sum over the components."""
         return degree_dot(a, b, self.components).flatten(1)

@@ -163,8 +163,8 @@ class Coupled(Equivariant):
 
     .. math::
         \phi &= U \psi_j^t, \qquad \Pi = w\, [\phi \times \phi] \\
-        M_{j,lm,n} &= c_{j,n} \bigl( V \textstyle\sum_{s \le t} \psi_j^s + W \Pi \bigr)_{lm,n} \\
-        f_n(r) &= f_R(r) + q_n [f(r) - f_R(r)] + n^{-1/2} \textstyle\sum_{n'} R_{n'}(r)\, F_{n'n}
+        M_{j,lm,n} &= c_{j,n} \bigl( V {\textstyle\sum_{s \le t}} \psi_j^s + W \Pi \bigr)_{lm,n} \\
+        f_n(r) &= f_R(r) + q_n [f(r) - f_R(r)] + n^{-1/2} {\textstyle\sum_{n'}} R_{n'}(r)\, F_{n'n}
 
     with linear maps U, V, W of the channels of each degree, and all orbitals scaled to unit variance; the size of the bracket
     levels off far out (:class:`~equireann_pyg.nn.SoftLimit`), so that no recursion runs away. The product mixes the

@@ -78,12 +78,9 @@ def arguments(kind: type) -> list[str]:
     Raises:
         TypeError: if it takes arguments without names, ``*args`` or ``**kwargs``.
     """
-    parameters = list(signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-    for parameter in parameters:
-        if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
-            raise TypeError(
-                f"{kind.__name__}.__init__ takes {parameter}: name every argument, so that it can be stored"
-            )
+    _, *parameters = signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    if any(parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD) for parameter in parameters):
+        raise TypeError(f"{kind.__name__} takes arguments without names: name all of them, so that they can be stored")
     return [parameter.name for parameter in parameters]
 
 

@@ -89,9 +89,6 @@ class ACEProducts(Descriptor):
         """Products of every order."""
         mixed = self.mix(orbital)  # -> [N, lm, k]
         if self.order > 2:
-            return self._invariants(mixed, species)
+            table = self.coupling.table(species)
+            return product_invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)
         return torch.cat([mixed[:, 0], *([self.dot(mixed, mixed)] if self.order == 2 else [])], dim=1)
-
-    def _invariants(self, mixed: Tensor, species: Tensor) -> Tensor:
-        table = (self.coupling.weights(), species, self.coupling.entries, self.coupling.values)
-        return product_invariants(mixed, *table, self.dot.components, self.order > 3).flatten(1)

@@ -105,22 +105,20 @@ class Radial(Plan):
         super().__init__()
         self.num_radial, self.width, self.envelope = num_radial, float(width), envelope
 
+    layer: type[ElementGaussians] | type[PairGaussians]
+
     def build(self, num_species: int, cutoff: float) -> torch.nn.Module:
         """Layer with ``forward(r [E], species_j [E], species_i [E], envelope [E]) -> [E, n]`` and ``reset_parameters()``."""
-        raise TypeError(f"{type(self).__name__} must define build(num_species, cutoff)")
+        return self.layer(self.num_radial, num_species, cutoff, self.width)
 
 
 class PairRadial(Radial):
     """Radial functions for each pair of elements, neighbour and centre. Arguments as for :class:`Radial`."""
 
-    def build(self, num_species: int, cutoff: float) -> PairGaussians:
-        """Gaussians of the pair."""
-        return PairGaussians(self.num_radial, num_species, cutoff, self.width)
+    layer = PairGaussians
 
 
 class ElementRadial(Radial):
     """Radial functions for the neighbour's element (REANN). Arguments as for :class:`Radial`."""
 
-    def build(self, num_species: int, cutoff: float) -> ElementGaussians:
-        """Gaussians of the neighbour's element."""
-        return ElementGaussians(self.num_radial, num_species, cutoff, self.width)
+    layer = ElementGaussians

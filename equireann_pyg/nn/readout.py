@@ -149,19 +149,9 @@ class VectorReadout(_EquivariantReadout):
 
 
 class TensorReadout(_EquivariantReadout):
-    r"""A symmetric tensor of every atom, :math:`w_0(\rho_i)\, 1 + \sum_n w_n(\rho_i)\, \psi_{i,2,n}`.
+    r"""A symmetric tensor of every atom ``[N, 3, 3]``, :math:`w_0(\rho_i)\, 1 + \sum_n w_n(\rho_i)\, \psi_{i,2,n}`.
 
-    Args:
-        layout: shape of the orbitals, of degree 2 or more.
-        num_features: number of densities k.
-        hidden_channels: hidden widths of the network for the weights w.
-
-    Shapes:
-        - input: density ``[N, k]``, orbital ``[N, lm, n]``, ``species [N]`` element index
-        - output: ``[N, 3, 3]``
-
-    Raises:
-        ValueError: if the orbitals end at a lower degree.
+    Arguments and input as for :class:`VectorReadout`, but the orbitals must be of degree 2 or more.
     """
 
     degree, invariants = 2, 1

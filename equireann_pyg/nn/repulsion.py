@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
 
+from equireann_pyg.elements import COVALENT_RADII
 from equireann_pyg.nn.cutoff import polynomial_cutoff
 from equireann_pyg.nn.plan import Plan
 from equireann_pyg.ops import tracing
@@ -20,17 +21,6 @@ SCREENING = ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817,
 
 SCREENING_LENGTH = 0.46850
 """0.8854 Bohr radii in Angstrom."""
-
-COVALENT_RADII = (  # X, H to Cm
-    *(0, 31, 28, 128, 96, 84, 76, 71, 66, 57, 58, 166, 141, 121, 111, 107, 105, 102, 106, 203, 176, 170, 160, 153, 139),
-    *(139, 132, 126, 124, 132, 122, 122, 120, 119, 120, 120, 116, 220, 195, 190, 175, 164, 154, 147, 146, 142, 139),
-    *(145, 144, 142, 139, 139, 138, 139, 140, 244, 215, 207, 204, 203, 201, 199, 198, 198, 196, 194, 192, 192, 189),
-    *(190, 187, 187, 175, 170, 162, 151, 144, 141, 136, 136, 132, 145, 146, 148, 140, 150, 150, 260, 221, 215, 206),
-    *(200, 196, 190, 187, 180, 169),
-)
-"""In picometres. Source: Cordero et al., Dalton Trans. 2008, 2832. Heavier elements get the last value."""
-
-MOST_PROTONS = 118
 
 
 class ZBL(Plan):
@@ -58,9 +48,9 @@ class ZBL(Plan):
 
     def __init__(self) -> None:
         super().__init__()
-        missing = MOST_PROTONS + 1 - len(COVALENT_RADII)
-        radii = torch.tensor([*COVALENT_RADII, *missing * COVALENT_RADII[-1:]])  # integers: no conversion rounds them
-        self.register_buffer("radii", radii, persistent=False)
+        self.register_buffer(
+            "radii", torch.tensor(COVALENT_RADII), persistent=False
+        )  # integers: no conversion rounds them
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, cutoff: float = math.inf) -> Tensor:
         """Atomic energies; no pair reaches farther than ``cutoff`` in Angstrom, that of the graph."""

@@ -151,9 +151,6 @@ class SoftLimit(torch.nn.Module):
         self.register_buffer("_squares", squares, persistent=False)  # -> [L + 1, 1]
         self.register_buffer("_degree", degree_of(self.square.components), persistent=False)
 
-    def reset_parameters(self) -> None:
-        """Nothing to reset."""
-
     def forward(self, orbital: Tensor) -> Tensor:
         """Shrink each orbital by a factor that depends on its size alone."""
         sizes = self.square(orbital, orbital).unflatten(1, (len(self.square.components), -1))  # -> [N, L + 1, n]

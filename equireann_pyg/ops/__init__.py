@@ -1,5 +1,8 @@
 """Operators that the layers of :mod:`equireann_pyg.nn` are made of: each a function in plain torch, with compiled kernels."""
 
+from typing import Any
+
+from equireann_pyg.moved import renamed
 from equireann_pyg.ops.coupled import coupled, degree_dot
 from equireann_pyg.ops.density import density
 from equireann_pyg.ops.element_linear import degree_linear, element_linear
@@ -30,3 +33,7 @@ __all__ = [
     "soft_standardize",
     "tracing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)

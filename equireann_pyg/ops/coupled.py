@@ -8,35 +8,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.differentiable import closed
+from equireann_pyg.ops.differentiable import again, kernel_operator
 from equireann_pyg.ops.operator import operator
 
 
 def _product_derivative(
     needed: Sequence[bool], grad: Tensor, a: Tensor, b: Tensor, weight: Tensor, *rest: Any
 ) -> tuple[Tensor | None, ...]:
-    species, entries, values, _, (i, j, k) = rest
-    table = (species, entries, values)
+    *table, _, (i, j, k) = rest
+    product = again(coupled, grad)
     return (
-        coupled(grad, b, weight, *table, a.size(1), (k, j, i)) if needed[0] else None,
-        coupled(a, grad, weight, *table, b.size(1), (i, k, j)) if needed[1] else None,
-        coupled_weight(a, b, grad, *table, weight.size(0), weight.size(1), (i, j, k)) if needed[2] else None,
+        product(grad, b, weight, *table, a.size(1), (k, j, i)) if needed[0] else None,
+        product(a, grad, weight, *table, b.size(1), (i, k, j)) if needed[1] else None,
+        again(coupled_weight, grad)(a, b, grad, *table, *weight.shape[:2], (i, j, k)) if needed[2] else None,
     )
 
 
 def _weight_derivative(
     needed: Sequence[bool], grad: Tensor, a: Tensor, b: Tensor, factor: Tensor, *rest: Any
 ) -> tuple[Tensor | None, ...]:
-    species, entries, values, _, _, (i, j, k) = rest
-    table = (species, entries, values)
+    *table, _, _, (i, j, k) = rest
+    product = again(coupled, grad)
     return (
-        coupled(factor, b, grad, *table, a.size(1), (k, j, i)) if needed[0] else None,
-        coupled(a, factor, grad, *table, b.size(1), (i, k, j)) if needed[1] else None,
-        coupled(a, b, grad, *table, factor.size(1), (i, j, k)) if needed[2] else None,
+        product(factor, b, grad, *table, a.size(1), (k, j, i)) if needed[0] else None,
+        product(a, factor, grad, *table, b.size(1), (i, k, j)) if needed[1] else None,
+        product(a, b, grad, *table, factor.size(1), (i, j, k)) if needed[2] else None,
     )
 
 
-@closed(fields="a b", weights="weight", exact="values", derivative=_product_derivative)
+@kernel_operator(fields="a b", weights="weight", apart="species entries values", derivative=_product_derivative)
 def coupled(
     a: Tensor,
     b: Tensor,
@@ -74,7 +74,7 @@ def coupled(
     return _placed(of_product, size, values, terms)
 
 
-@closed(fields="a b factor", exact="values", derivative=_weight_derivative)
+@kernel_operator(fields="a b factor", apart="species entries values", derivative=_weight_derivative)
 def coupled_weight(
     a: Tensor,
     b: Tensor,
@@ -88,21 +88,8 @@ def coupled_weight(
 ) -> Tensor:
     r""":math:`W_{spn} = \sum_{i: s_i = s} \sum_e v_e\, a_{i a_e n}\, b_{i b_e n}\, g_{i c_e n}` over the entries of path p.
 
-    The gradient of :func:`coupled` with respect to the weights; arguments as there.
-
-    Args:
-        a: ``[N, la, n]``.
-        b: ``[N, lb, n]``.
-        factor: g, ``[N, size, n]``.
-        species: element index ``[N]``; may be None where S = 1.
-        entries: ``[E, 4]``.
-        values: ``[E]``.
-        num_species: S.
-        num_paths: P.
-        roles: columns of the entries that belong to a, b and g.
-
-    Returns:
-        ``[S, P, n]``
+    The gradient of :func:`coupled` with respect to the weights ``[S, P, n]``, where the factor g ``[N, size, n]`` is that with
+    respect to the product; all other arguments as there.
     """
     of_a, of_b, of_factor, path = _columns(entries, roles)
     terms = a.index_select(1, of_a) * b.index_select(1, of_b) * factor.index_select(1, of_factor)  # -> [N, E, n]

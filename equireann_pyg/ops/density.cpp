@@ -193,8 +193,4 @@ std::tuple<Tensor, Tensor, Tensor> density_double_backward(const Tensor& h_psi, 
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("density", density);
-  m.impl("density_backward", density_backward);
-  m.impl("density_double_backward", density_double_backward);
-}
+REGISTER_TWICE_DIFFERENTIABLE(density)

@@ -14,12 +14,13 @@ of weights that nobody wants, are empty.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.operator import Kernel, Operator, P, R, transformed
+from equireann_pyg.ops.operator import Kernel, Operator, P, R, tracing, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")
 KINDS = {
@@ -43,45 +44,64 @@ class KernelOperator(Operator[P, R]):
         reference: function in plain torch with one result.
         fields: what varies and whose gradients are always made.
         weights: what varies and whose gradients are made only where they are wanted.
-        exact: tensors that may have another floating-point type than the others.
+        apart: tensors that need not be of the type of the others: indices, and float64 constants.
         shape: function of the same arguments that makes an empty result; by default the reference does.
         limit: which arguments the compiled kernel of the CPU takes; by default all.
+        derivative: from which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the inputs
+            that vary, made of operators: of every order, therefore. Without it there is none.
     """
+
+    _first: Function | None = None
 
     def __init__(
         self,
         reference: Callable[P, R],
         fields: str = "",
         weights: str = "",
-        exact: str = "",
+        apart: str = "",
         shape: Function | None = None,
-        limit: Callable[..., bool] | None = None,
+        limit: Function | None = None,
+        derivative: Function | None = None,
     ) -> None:
-        super().__init__(reference, exact)
+        super().__init__(reference, apart)
         self.name, names = reference.__name__, list(self.signature.parameters)
         self.varying = sorted(names.index(name) for name in f"{fields} {weights}".split())
         self.weights = [names.index(name) for name in weights.split()]
         kinds = [KINDS[parameter.annotation] for parameter in self.signature.parameters.values()]
         self.inputs = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
-        self._define("", self.inputs, 1, shape or reference)
-        self.kernels["cpu"] = Kernel(self.call(""), limit=limit)
-        self._differentiate()
+        self.functions: dict[str, Function] = {}
+        self._known: set[tuple[str, str]] = set()
+        if derivative is not None:
+            self._first = lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx)))
+        self._define("", self.inputs, 1, shape or reference, self._first)
+        self.kernels["cpu"] = Kernel(self.functions[""], limit=limit)
 
-    def _differentiate(self) -> None:
-        """Define the derivatives."""
+    def _define(
+        self, suffix: str, inputs: Sequence[str], count: int, shape: Function, backward: Function | None
+    ) -> None:
+        name, result = f"{self.name}{suffix}", "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
+        LIBRARY.define(f"{name}({', '.join(inputs)}) -> {result}")
+        torch.library.register_fake(f"equireann::{name}", shape, lib=LIBRARY)
+        if backward is not None:
+            torch.library.register_autograd(f"equireann::{name}", backward, setup_context=_save, lib=LIBRARY)
+        self.functions[suffix] = partial(_evaluate, getattr(torch.ops.equireann, name).default, backward)
 
-    def _define(self, suffix: str, inputs: Sequence[str], count: int, shape: Function) -> None:
-        result = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
-        LIBRARY.define(f"{self.name}{suffix}({', '.join(inputs)}) -> {result}")
-        torch.library.register_fake(f"equireann::{self.name}{suffix}", shape, lib=LIBRARY)
+    def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
+        """The gradients of all inputs from those of the inputs that vary."""
+        made: list[Tensor | None] = [None] * len(self.inputs)
+        for place, gradient in zip(self.varying, gradients, strict=True):
+            made[place] = gradient
+        return tuple(made)
 
-    def _derive(self, suffix: str, backward: Function) -> None:
-        name = f"equireann::{self.name}{suffix}"
-        torch.library.register_autograd(name, backward, setup_context=_save, lib=LIBRARY)
-
-    def call(self, suffix: str) -> Function:
-        """The function of :data:`LIBRARY`."""
-        return getattr(torch.ops.equireann, self.name + suffix).default
+    def again(self, like: Tensor, suffix: str = "") -> Function | None:
+        """The kernel for the device of a tensor, if there is one, on the way back from a kernel: if no transform has begun."""
+        known = suffix, like.device.type
+        if known not in self._known:
+            name, key = f"equireann::{self.name}{suffix}", like.device.type.upper()
+            if not torch._C._dispatch_has_kernel_for_dispatch_key(name, key):
+                return None
+            self._known.add(known)
+        return None if transformed() else self.functions[suffix]
 
     def kernel(self, device: str, suffix: str = "", **options: Any) -> Callable[[Function], Function]:
         """Decorator of the kernel for a kind of device.
@@ -95,54 +115,23 @@ class KernelOperator(Operator[P, R]):
         def register(function: Function) -> Function:
             LIBRARY.impl(self.name + suffix, function, device.upper())
             if not suffix:
-                self.kernels[device] = Kernel(self.call(""), **options)
+                self.kernels[device] = Kernel(self.functions[""], **options)
             return function
 
         return register
 
-    def has(self, suffix: str, device: str) -> bool:
-        """Whether there is such a kernel for a kind of device."""
-        return torch._C._dispatch_has_kernel_for_dispatch_key(f"equireann::{self.name}{suffix}", device.upper())
-
-
-class Closed(KernelOperator[P, R]):
-    """An operator whose gradients are made of operators, of itself say: so there are derivatives of every order.
-
-    Args:
-        reference: function in plain torch with one result.
-        derivative: function of which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the
-            inputs that vary.
-        **options: see :class:`KernelOperator`.
-    """
-
-    def __init__(self, reference: Callable[P, R], derivative: Function, **options: Any) -> None:
-        self.derivative = derivative
-        super().__init__(reference, **options)
-
-    def _differentiate(self) -> None:
-        def backward(ctx: Any, grad: Tensor) -> Values:
-            return self._placed(self.derivative(ctx.needs_input_grad, grad, *_saved(ctx)))
-
-        self._derive("", backward)
-
-    def _placed(self, gradients: Sequence[Tensor | None]) -> Values:
-        """The gradients of all inputs from those of the inputs that vary."""
-        made = dict(zip(self.varying, gradients, strict=True))
-        return tuple(made.get(place) for place in range(len(self.inputs)))
-
 
 class TwiceDifferentiable(KernelOperator[P, R]):
-    """An operator with kernels for its first and second derivatives, and the reference's from the third on."""
+    """An operator with kernels for its first and second derivatives; from the third on they are those of the reference."""
 
-    def _differentiate(self) -> None:
+    def __init__(self, reference: Callable[P, R], **options: Any) -> None:
+        super().__init__(reference, **options)
         count, names = len(self.varying), [self.inputs[place] for place in self.varying]
         flag = ["bool with_weights"] if self.weights else []
         tangents = [name.replace(" ", " h_", 1) for name in names]
-        self._define("_backward", ["Tensor grad", *self.inputs, *flag], count, self._empty_first)
-        self._define("_double_backward", [*tangents, "Tensor grad", *self.inputs], 1 + count, self._empty_second)
-        self._derive("", self._first)
-        self._derive("_backward", self._second)
-        self._derive("_double_backward", self._third)
+        first, second = ["Tensor grad", *self.inputs, *flag], [*tangents, "Tensor grad", *self.inputs]
+        self._define("_backward", first, count, self._empty_first, self._second)
+        self._define("_double_backward", second, 1 + count, self._empty_second, self._third)
 
     # ---- references: of the operator, and of its kernels for the derivatives ----
 
@@ -159,43 +148,33 @@ class TwiceDifferentiable(KernelOperator[P, R]):
 
     def _first(self, ctx: Any, grad: Tensor) -> Values:
         inputs = _saved(ctx)
-        with_weights = any(ctx.needs_input_grad[place] for place in self.weights)
-        if self._served("_backward", grad):
-            made = _tuple(self.call("_backward")(grad, *inputs, *([with_weights] if self.weights else [])))
-        else:
-            made = self._gradients(grad, *inputs)
-        return self._placed(made, inputs, with_weights)
+        flag = [any(ctx.needs_input_grad[place] for place in self.weights)] if self.weights else []
+        kernel = self.again(grad, "_backward")
+        made = kernel(grad, *inputs, *flag) if kernel else self._gradients(grad, *inputs)
+        return self._wanted(_tuple(made), inputs, *flag)
 
     def _second(self, ctx: Any, *tangents: Tensor) -> Values:
         grad, *inputs = _saved(ctx)
         with_weights = inputs.pop() if self.weights else True
-        values: list[Any] = []
+        h: list[Any] = []
         for place, tangent in zip(self.varying, tangents, strict=True):
-            x = inputs[place]
-            unwanted = place in self.weights and not with_weights
-            values.append(None if x is None else torch.zeros_like(x) if unwanted else tangent)
-        served = self._served("_double_backward", grad)
-        function = self.call("_double_backward") if served else self._second_gradients
-        d_grad, *made = function(*values, grad, *inputs)
-        return d_grad, *self._placed(made, inputs), *([None] if self.weights else [])
+            x, made = inputs[place], with_weights or place not in self.weights
+            h.append(None if x is None else tangent if made else torch.zeros_like(x))
+        function = self.again(grad, "_double_backward") or self._second_gradients
+        d_grad, *gradients = function(*h, grad, *inputs)
+        return d_grad, *self._wanted(gradients, inputs), *([None] if self.weights else [])
 
     def _third(self, ctx: Any, *cotangents: Tensor) -> Values:
-        values = _saved(ctx)
-        count = len(self.varying)
+        values, count = _saved(ctx), len(self.varying)
         places = [*range(count + 1), *(count + 1 + place for place in self.varying)]
-        made = pullback(self._second_gradients, places, cotangents, values)
-        found = dict(zip(places, made, strict=True))
-        return tuple(None if values[k] is None else found.get(k) for k in range(len(values)))
+        made = dict(zip(places, pullback(self._second_gradients, places, cotangents, values), strict=True))
+        return tuple(None if value is None else made.get(place) for place, value in enumerate(values))
 
-    def _served(self, suffix: str, grad: Tensor) -> bool:
-        return not transformed() and self.has(suffix, grad.device.type)
-
-    def _placed(self, gradients: Sequence[Tensor], inputs: Sequence[Any], with_weights: bool = True) -> Values:
-        """The gradients of all inputs from those of the inputs that vary."""
-        made: list[Tensor | None] = [None] * len(inputs)
-        for place, gradient in zip(self.varying, gradients, strict=True):
-            if inputs[place] is not None and (with_weights or place not in self.weights):
-                made[place] = gradient
+    def _wanted(self, gradients: Sequence[Tensor], inputs: Sequence[Any], with_weights: bool = True) -> Values:
+        """The gradients of all inputs, without those that are empty."""
+        made = list(self._placed(gradients))
+        for place in self.varying if with_weights else self.weights:
+            made[place] = made[place] if with_weights and inputs[place] is not None else None
         return tuple(made)
 
     # ---- shapes ----
@@ -235,27 +214,47 @@ def _tuple(results: Results) -> tuple[Tensor, ...]:
     return (results,) if isinstance(results, Tensor) else tuple(results)
 
 
+def _evaluate(op: Function, backward: Function | None, *values: Any) -> Any:
+    """An operator of the library; torch's own way around its autograd takes ten times as long as the rest of a small call."""
+    if backward is None or tracing():
+        return op(*values)
+    return _Derived.apply(*values, op, backward)
+
+
+class _Derived(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *values: Any) -> Any:
+        *inputs, op, ctx.backward_of_inputs = values
+        _save(ctx, tuple(inputs), None)
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Values:
+        return *ctx.backward_of_inputs(ctx, *grads), None, None
+
+
 def _save(ctx: Any, inputs: Values, output: Any) -> None:
-    """Keep all inputs for the derivative: tensors in the care of autograd, others as they are."""
-    ctx.save_for_backward(*(value for value in inputs if isinstance(value, Tensor)))
-    ctx.others = [None if isinstance(value, Tensor) else (value,) for value in inputs]
+    """Keep all inputs for the derivative: tensors and None, which come first, in the care of autograd."""
+    count = next((k for k, value in enumerate(inputs) if not (value is None or isinstance(value, Tensor))), len(inputs))
+    ctx.save_for_backward(*inputs[:count])
+    ctx.constants = inputs[count:]
 
 
 def _saved(ctx: Any) -> list[Any]:
-    tensors = iter(ctx.saved_tensors)
-    return [next(tensors) if other is None else other[0] for other in ctx.others]
+    return [*ctx.saved_tensors, *ctx.constants]
+
+
+def again(operator: KernelOperator[P, R], like: Tensor) -> Function:
+    """An operator in a derivative, without another choice: its kernel again where it may stand in, see there."""
+    return operator.again(like) or operator
 
 
 def kernel_operator(**options: Any) -> Callable[[Callable[P, R]], KernelOperator[P, R]]:
-    """Decorator that makes a :class:`KernelOperator` without derivatives of its reference; options as there."""
+    """Decorator that makes a :class:`KernelOperator` of its reference; options as there."""
     return lambda reference: KernelOperator(reference, **options)
 
 
 def twice_differentiable(**options: Any) -> Callable[[Callable[P, R]], TwiceDifferentiable[P, R]]:
     """Decorator that makes a :class:`TwiceDifferentiable` of its reference; options as there."""
     return lambda reference: TwiceDifferentiable(reference, **options)
-
-
-def closed(**options: Any) -> Callable[[Callable[P, R]], Closed[P, R]]:
-    """Decorator that makes a :class:`Closed` operator of its reference; options as there."""
-    return lambda reference: Closed(reference, **options)

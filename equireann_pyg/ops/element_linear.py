@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from equireann_pyg.ops.differentiable import closed
+from equireann_pyg.ops.differentiable import again, kernel_operator
 from equireann_pyg.ops.operator import operator, tracing, transformed
 
 
@@ -16,8 +16,8 @@ def _linear_derivative(
     needed: Sequence[bool], grad: Tensor, x: Tensor, species: Tensor, weight: Tensor
 ) -> tuple[Tensor | None, ...]:
     return (
-        element_linear(grad, species, weight.transpose(1, 2)) if needed[0] else None,
-        element_outer(x, grad, species, weight.size(0)) if needed[2] else None,
+        again(element_linear, grad)(grad, species, weight.transpose(1, 2)) if needed[0] else None,
+        again(element_outer, grad)(x, grad, species, weight.size(0)) if needed[2] else None,
     )
 
 
@@ -25,14 +25,15 @@ def _outer_derivative(
     needed: Sequence[bool], grad: Tensor, x: Tensor, y: Tensor, species: Tensor, num_species: int
 ) -> tuple[Tensor | None, ...]:
     return (
-        element_linear(y, species, grad.transpose(1, 2)) if needed[0] else None,
-        element_linear(x, species, grad) if needed[1] else None,
+        again(element_linear, grad)(y, species, grad.transpose(1, 2)) if needed[0] else None,
+        again(element_linear, grad)(x, species, grad) if needed[1] else None,
     )
 
 
-@closed(
+@kernel_operator(
     fields="x",
     weights="weight",
+    apart="species",
     derivative=_linear_derivative,
     shape=lambda x, species, weight: x.new_empty(x.size(0), weight.size(2)),
 )
@@ -58,8 +59,9 @@ def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     return made.index_select(0, torch.argsort(order))
 
 
-@closed(
+@kernel_operator(
     fields="x y",
+    apart="species",
     derivative=_outer_derivative,
     shape=lambda x, y, species, num_species: x.new_empty(num_species, x.size(1), y.size(1)),
 )

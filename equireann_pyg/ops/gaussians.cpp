@@ -188,8 +188,4 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gaussians_double_backward(
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("gaussians", gaussians);
-  m.impl("gaussians_backward", gaussians_backward);
-  m.impl("gaussians_double_backward", gaussians_double_backward);
-}
+REGISTER_TWICE_DIFFERENTIABLE(gaussians)

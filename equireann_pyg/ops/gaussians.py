@@ -8,7 +8,7 @@ from torch import Tensor
 from equireann_pyg.ops.differentiable import twice_differentiable
 
 
-@twice_differentiable(fields="r envelope", weights="centre exponent")
+@twice_differentiable(fields="r envelope", weights="centre exponent", apart="row")
 def gaussians(r: Tensor, envelope: Tensor, row: Tensor, centre: Tensor, exponent: Tensor) -> Tensor:
     r"""Radial orbitals :math:`f\,e^{-a_n (r - s_n)^2}`.
 

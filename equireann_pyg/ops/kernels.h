@@ -11,6 +11,14 @@
 
 #include "simd.h"
 
+// Registers NAME, NAME_backward and NAME_double_backward of the file.
+#define REGISTER_TWICE_DIFFERENTIABLE(NAME)                   \
+  TORCH_LIBRARY_IMPL(equireann, CPU, m) {                     \
+    m.impl(#NAME, NAME);                                      \
+    m.impl(#NAME "_backward", NAME##_backward);               \
+    m.impl(#NAME "_double_backward", NAME##_double_backward); \
+  }
+
 namespace kernels {
 
 using at::Tensor;

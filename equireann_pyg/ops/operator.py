@@ -85,10 +85,10 @@ class Operator(Generic[P, R]):
 
     Args:
         reference: function in plain torch; its first argument is a tensor.
-        exact: names of tensors that may have another floating-point type than the others, such as float64 constants.
+        apart: names of tensors that need not be of the type of the others: indices, and float64 constants.
     """
 
-    def __init__(self, reference: Callable[P, R], exact: str = "") -> None:
+    def __init__(self, reference: Callable[P, R], apart: str = "") -> None:
         self.reference, self.kernels = reference, dict[str, Kernel]()
         update_wrapper(self, reference)
         self.signature = inspect.signature(reference, eval_str=True)
@@ -96,12 +96,13 @@ class Operator(Generic[P, R]):
         self._alike = [
             place
             for place, (name, parameter) in enumerate(self.signature.parameters.items())
-            if parameter.annotation in (Tensor, Tensor | None) and name not in exact.split()
+            if parameter.annotation in (Tensor, Tensor | None) and name not in apart.split()
         ]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Evaluate by the kernel if it may stand in, else by the reference."""
-        values: Any = self._all(args, kwargs)
+        complete = not kwargs and len(args) == len(self._defaults)
+        values: Any = args if complete else self._all(args, kwargs)
         kernel = self.serving(values)
         function: Callable[..., Any] = self.reference if kernel is None else kernel.function
         return function(*values)
@@ -117,22 +118,21 @@ class Operator(Generic[P, R]):
 
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
         """The kernel that serves these arguments, if any: all tensors on its device and of one type that it takes."""
-        kernel = self.kernels.get(device := values[0].device.type)
-        if kernel is None or _thread_or_mode_forbids(device):
+        device = values[0].device
+        kernel = self.kernels.get(device.type)
+        if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device.type):
             return None
         dtype = None
         for place in self._alike:
             tensor = values[place]
             if tensor is None:
                 continue
-            if tensor.device.type != device:
+            dtype = tensor.dtype if dtype is None else dtype
+            if tensor.dtype != dtype or tensor.device != device:
                 return None
-            if tensor.is_floating_point():
-                dtype = tensor.dtype if dtype is None else dtype
-                if tensor.dtype != dtype or dtype not in kernel.types:
-                    return None
-        fits = kernel.limit is None or kernel.limit(*values)
-        return kernel if fits and (device not in READY or READY[device]()) else None
+        if (dtype is not None and dtype not in kernel.types) or (kernel.limit and not kernel.limit(*values)):
+            return None
+        return kernel if device.type not in READY or READY[device.type]() else None
 
     def kernel(self, device: str, **options: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
         """Decorator of a function, made of other operators, that is faster than the reference on a kind of device.
@@ -147,10 +147,6 @@ class Operator(Generic[P, R]):
             return function
 
         return register
-
-
-def _thread_or_mode_forbids(device: str) -> bool:
-    return _reference_wanted() or transformed() or torch.is_autocast_enabled(device)
 
 
 def operator(reference: Callable[P, R]) -> Operator[P, R]:

@@ -219,9 +219,5 @@ Six orbital_sum_double_backward(const Tensor& hc, OptTensor hM, const Tensor& hR
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("edge_order", edge_order);
-  m.impl("orbital_sum", orbital_sum);
-  m.impl("orbital_sum_backward", orbital_sum_backward);
-  m.impl("orbital_sum_double_backward", orbital_sum_double_backward);
-}
+REGISTER_TWICE_DIFFERENTIABLE(orbital_sum)
+TORCH_LIBRARY_IMPL(equireann, CPU, m) { m.impl("edge_order", edge_order); }

@@ -15,7 +15,7 @@ MAX_COMPONENTS = 64
 """Largest number of angular components that the compiled kernels take."""
 
 
-@kernel_operator()
+@kernel_operator(apart="edge_index")
 def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Edges by the atom they leave (row 0) and by the atom they end in (row 1).
 
@@ -36,6 +36,7 @@ def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 @twice_differentiable(
     fields="coefficient orbital radial angular envelope",
+    apart="edge_index order",
     limit=lambda c, M, edge_index, order, R, Y, f: Y.size(1) <= MAX_COMPONENTS,
 )
 def orbital_sum(

@@ -192,8 +192,4 @@ std::tuple<Tensor, Tensor> polynomials_double_backward(const Tensor& tangent, co
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("polynomials", polynomials);
-  m.impl("polynomials_backward", polynomials_backward);
-  m.impl("polynomials_double_backward", polynomials_double_backward);
-}
+REGISTER_TWICE_DIFFERENTIABLE(polynomials)

@@ -21,7 +21,7 @@ def powers_of(max_degree: int) -> list[tuple[int, int, int]]:
     ]
 
 
-@twice_differentiable(fields="vec", exact="combination", limit=lambda vec, table, degree: degree <= MAX_DEGREE)
+@twice_differentiable(fields="vec", apart="combination", limit=lambda vec, table, degree: degree <= MAX_DEGREE)
 def polynomials(vec: Tensor, combination: Tensor, max_degree: int) -> Tensor:
     """Linear combinations of the monomials :math:`x^i y^j z^k`, i + j + k = 0..L.
 

@@ -139,11 +139,5 @@ Three product_invariants_double_backward(const Tensor& x, const Tensor& y, const
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("self_coupled", self_coupled);
-  m.impl("self_coupled_backward", self_coupled_backward);
-  m.impl("self_coupled_double_backward", self_coupled_double_backward);
-  m.impl("product_invariants", product_invariants);
-  m.impl("product_invariants_backward", product_invariants_backward);
-  m.impl("product_invariants_double_backward", product_invariants_double_backward);
-}
+REGISTER_TWICE_DIFFERENTIABLE(self_coupled)
+REGISTER_TWICE_DIFFERENTIABLE(product_invariants)

@@ -11,7 +11,7 @@ from equireann_pyg.ops.coupled import coupled, degree_dot
 from equireann_pyg.ops.differentiable import twice_differentiable
 
 
-@twice_differentiable(fields="orbital", weights="weight", exact="values")
+@twice_differentiable(fields="orbital", weights="weight", apart="species entries values")
 def self_coupled(
     orbital: Tensor, weight: Tensor, species: Tensor | None, entries: Tensor, values: Tensor, size: int
 ) -> Tensor:
@@ -35,7 +35,7 @@ def self_coupled(
     return coupled.reference(orbital, orbital, weight, species, entries, values, size)
 
 
-@twice_differentiable(fields="orbital", weights="weight", exact="values")
+@twice_differentiable(fields="orbital", weights="weight", apart="species entries values")
 def product_invariants(
     orbital: Tensor,
     weight: Tensor,
@@ -51,7 +51,7 @@ def product_invariants(
 
     Args:
         orbital: ``[N, lm, n]``.
-        weight: ``[S, P, n]``, as for :func:`self_coupled`, as all that follows.
+        weight: ``[S, P, n]``, as for :func:`self_coupled`, as are species, entries, values and errors.
         species: ``[N]`` or None.
         entries: ``[E, 4]``.
         values: ``[E]``.
@@ -60,10 +60,6 @@ def product_invariants(
 
     Returns:
         ``[N, k, n]`` with k = 1 + 3 (L + 1), or 1 + 2 (L + 1)
-
-    Raises:
-        ValueError: if shapes or types do not fit (by the kernel).
-        IndexError: if an entry or an element is out of range.
     """
     product = self_coupled.reference(orbital, weight, species, entries, values, orbital.size(1))  # -> [N, lm, n]
     pairs = [(orbital, orbital), (orbital, product), *([(product, product)] if fourth else [])]

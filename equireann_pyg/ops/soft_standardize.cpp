@@ -94,8 +94,4 @@ std::tuple<Tensor, Tensor> soft_standardize_double_backward(const Tensor& tangen
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(equireann, CPU, m) {
-  m.impl("soft_standardize", soft_standardize);
-  m.impl("soft_standardize_backward", soft_standardize_backward);
-  m.impl("soft_standardize_double_backward", soft_standardize_double_backward);
-}
+REGISTER_TWICE_DIFFERENTIABLE(soft_standardize)

@@ -8,7 +8,7 @@ from torch import Tensor
 from equireann_pyg.ops.differentiable import twice_differentiable
 
 
-@twice_differentiable(fields="x")
+@twice_differentiable(fields="x", apart="species")
 def soft_standardize(x: Tensor, species: Tensor, mean: Tensor, scale: Tensor, limit: float) -> Tensor:
     r""":math:`a \operatorname{asinh}(u / a)` of standardised features :math:`u = (x - \mu_s) / \sigma_s`.
 
@@ -17,7 +17,7 @@ def soft_standardize(x: Tensor, species: Tensor, mean: Tensor, scale: Tensor, li
         species: element index ``[N]``.
         mean: ``[S, k]``, a constant.
         scale: ``[S, k]``, a constant.
-        limit: a.
+        limit: a, in standard deviations.
 
     Returns:
         ``[N, k]``

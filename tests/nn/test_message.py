@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from contextlib import nullcontext
 
 import pytest
@@ -210,3 +211,27 @@ def test_coupling_needs_harmonics() -> None:
         Coupled().build(layout_of(CartesianMoments(2)), 6)
     with pytest.raises(TypeError, match="MessageRule must define forward"):
         MessageRule()(*inputs())
+
+
+def test_a_rule_with_the_earlier_name_of_its_filter() -> None:
+    radial, envelope = torch.rand(5, 4), torch.rand(5)
+    with pytest.warns(FutureWarning, match=r"Doubled.filter: rename it to edge_filter"):
+
+        class Doubled(Filtered):
+            def filter(self, *edges: Tensor) -> tuple[Tensor]:
+                return (2 * super().filter(*edges)[0],)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        class Tripled(Doubled):
+            def edge_filter(self, *edges: Tensor) -> tuple[Tensor]:
+                return (1.5 * super().edge_filter(*edges)[0],)
+
+    plain, doubled, tripled = (built(kind([6])) for kind in (Filtered, Doubled, Tripled))
+    for rule in (doubled, tripled):
+        rule.load_state_dict(plain.state_dict())
+    (expected,) = plain.edge_filter(radial, envelope, envelope)
+    assert_close(doubled.edge_filter(radial, envelope, envelope)[0], 2 * expected, 1e-6, "filter")
+    assert_close(tripled.edge_filter(radial, envelope, envelope)[0], 3 * expected, 1e-6, "filter")
+    assert torch.equal(plain.filter(radial, envelope, envelope)[0], expected)

@@ -1,0 +1,41 @@
+"""Train a small EquiREANN on the cumulene set of the package, in half a minute; writes potential.pt."""
+
+import argparse
+
+import lightning
+import torch
+
+from equireann_pyg import EquiREANN, save_potential
+from equireann_pyg.data import AtomsDataModule, AtomsDataset, Batches
+from equireann_pyg.datasets import cumulene
+from equireann_pyg.evaluation import evaluate
+from equireann_pyg.training import PotentialTask, Schedule
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--epochs", type=int, default=10)
+epochs = parser.parse_args().epochs
+
+lightning.seed_everything(0, verbose=False)
+cutoff = 3.0  # Å: no atom sees the hydrogen of both ends
+data = AtomsDataModule(cutoff, train=str(cumulene("train")), val=str(cumulene("val")), batches=Batches(8))
+model = EquiREANN(["H", "C"], cutoff, num_density=32, num_iterations=3, hidden_channels=[32, 32])
+task = PotentialTask(
+    model,  # any model of atomic energies
+    optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3, betas=(0.9, 0.99)),
+    schedule=Schedule(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs), warmup_steps=50),
+)
+trainer = lightning.Trainer(
+    max_epochs=epochs,
+    accelerator="cpu",
+    gradient_clip_val=10.0,
+    inference_mode=False,  # forces are derivatives, in validation too
+    use_distributed_sampler=False,  # the data module has its own
+    logger=False,
+    enable_checkpointing=False,
+    enable_model_summary=False,
+)
+trainer.fit(task, data)
+
+save_potential(task.potential, "potential.pt")
+errors = evaluate(task.potential, AtomsDataset(cumulene("test"), cutoff).graphs)["all"]
+print(f"test: {errors['energy_per_atom_rmse']:.1f} meV/atom, {errors['forces_rmse']:.0f} meV/Å")
