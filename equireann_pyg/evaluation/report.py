@@ -40,7 +40,7 @@ class TrainingReport(Callback):
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See :meth:`state_dict`."""
+        """Take the errors of the epochs before the checkpoint."""
         self.epochs = state_dict["epochs"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -101,7 +101,7 @@ class OptimizerOptions(Callback):
         return {"options": self.options}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See :meth:`state_dict`."""
+        """Take what the optimiser of the checkpoint was made with."""
         self.options = state_dict["options"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -42,7 +42,7 @@ class LinearInEpoch(WeightSchedule):
     epochs: int
 
     def __call__(self, epoch: int, lr_fraction: float) -> float:
-        """See the class."""
+        """Weight at an epoch (from 0), whatever the learning rate."""
         return self.start + (self.final - self.start) * min(1.0, epoch / self.epochs)
 
 
@@ -59,7 +59,7 @@ class LinearInLearningRate(WeightSchedule):
     final: float
 
     def __call__(self, epoch: int, lr_fraction: float) -> float:
-        """See the class."""
+        """Weight at a fraction of the starting learning rate, whatever the epoch."""
         return self.final + (self.start - self.final) * lr_fraction
 
 
