@@ -40,7 +40,7 @@ class TrainingReport(Callback):
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the errors of the epochs before the checkpoint."""
+        """Take the curve of the run that is resumed."""
         self.epochs = state_dict["epochs"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

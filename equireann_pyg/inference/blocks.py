@@ -57,5 +57,5 @@ class BlockPotential:
         return self.potential.dtype
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
-        """See :meth:`equireann_pyg.Potential.forward`."""
+        """Energy, forces and stress; arguments, results and errors as of :meth:`equireann_pyg.Potential.forward`."""
         return self.potential(data, forces, stress)

@@ -51,7 +51,7 @@ class CompiledPotential:
         return CompiledPotential, (self.potential,)
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
-        """See :meth:`equireann_pyg.Potential.forward`."""
+        """Energy, forces and stress; arguments, results and errors as of :meth:`equireann_pyg.Potential.forward`."""
         stress = self.potential.check(data, stress)
         check_known(data.z, self.potential.elements)
         tensors = self.potential.tensors(data)

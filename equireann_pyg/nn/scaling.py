@@ -64,7 +64,7 @@ class ElementStandardize(torch.nn.Module):
             self.scale[s] = torch.maximum(deviation, floor * size + 1e-12).to(self.scale.dtype)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Standardise."""
+        """Subtract the mean of the atom's element and divide by its standard deviation."""
         return (x - self.mean.index_select(0, species)) / self.scale.index_select(0, species)
 
     def extra_repr(self) -> str:

@@ -101,7 +101,7 @@ class OptimizerOptions(Callback):
         return {"options": self.options}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take what the optimiser of the checkpoint was made with."""
+        """Take the options of the run that is resumed."""
         self.options = state_dict["options"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

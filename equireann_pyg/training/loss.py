@@ -42,7 +42,7 @@ class LinearInEpoch(WeightSchedule):
     epochs: int
 
     def __call__(self, epoch: int, lr_fraction: float) -> float:
-        """Weight at an epoch (from 0), whatever the learning rate."""
+        """Weight on the ramp, which depends on the epoch alone."""
         return self.start + (self.final - self.start) * min(1.0, epoch / self.epochs)
 
 
@@ -59,7 +59,7 @@ class LinearInLearningRate(WeightSchedule):
     final: float
 
     def __call__(self, epoch: int, lr_fraction: float) -> float:
-        """Weight at a fraction of the starting learning rate, whatever the epoch."""
+        """Weight between the last and the first, by the fraction of the learning rate that is left."""
         return self.final + (self.start - self.final) * lr_fraction
 
 

@@ -59,7 +59,7 @@ class WarmStarted(Training):
     alpha: float = 1e-3
 
     def warm_start(self) -> RidgeWarmStart:
-        """See :class:`Training`."""
+        """A ridge regression."""
         return RidgeWarmStart(self.alpha)
 
 
