@@ -69,20 +69,22 @@ def describe(numbers: Iterable[int]) -> str:
     return ", ".join(SYMBOLS[number] for number in sorted(numbers))
 
 
-def check_known(z: Numbers, elements: Iterable[int]) -> None:
+def check_known(
+    z: Numbers, elements: Iterable[int], place: str = "", remedy: str = "add it to `elements` and train anew"
+) -> None:
     """Refuse atoms of elements that a model does not know.
 
     Args:
         z: atomic number of each atom ``[N]``.
         elements: atomic numbers that the model knows.
+        place: where the atoms are, for the message.
+        remedy: what to do about them, likewise.
 
     Raises:
         ValueError: naming them.
     """
-    elements = set(elements)
-    unknown = set(z.tolist()) - elements
+    known = set(elements)
+    unknown = set(z.tolist()) - known
     if unknown:
-        raise ValueError(
-            f"unknown element {describe(unknown)}: this model was made for {describe(elements)}; "
-            "add it to `elements` and train anew"
-        )
+        what = f"unknown element {describe(unknown)}: this model was made for {describe(known)}"
+        raise ValueError(f"{place and place + ': '}{what}; {remedy}")

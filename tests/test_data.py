@@ -288,5 +288,5 @@ def test_nothing_to_read(load, tmp_path):
 def test_unknown_elements_are_refused(path, load):
     data = load(path)
     check_elements(data, [1, 29], "training")
-    with pytest.raises(ValueError, match="test set, frame 0: unknown element Cu; the model was made for H, C"):
+    with pytest.raises(ValueError, match="test set, frame 0: unknown element Cu: this model was made for H, C"):
         check_elements(data, [1, 6], "test")

@@ -254,7 +254,7 @@ def write_alien(name: str) -> None:
         (["cu.pt", "absent.xyz"], "absent.xyz: no such file"),
         (
             ["cu.pt", "a.xyz", "alien.xyz"],
-            "alien.xyz, frame 1: unknown element Ag; the potential was made for Cu: remove",
+            "alien.xyz, frame 1: unknown element Ag: this model was made for Cu; remove",
         ),
         (["cu.pt", "bare.xyz"], "bare.xyz: no frame has a label; name them with --keys.energy"),
         (["cu.pt", "a.xyz", "--keys.energy", "REF"], "a.xyz: no frame has energy under the key 'REF'"),

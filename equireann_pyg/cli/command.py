@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 import equireann_pyg
 from equireann_pyg.cli import evaluate, export, quickstart, recipe
+from equireann_pyg.cli.earlier import present_words
 from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
 from equireann_pyg.cli.words import PARTS, configured, explicit, files_of, name_of, source_of, with_paths, without_model
 from equireann_pyg.data.dataset import elements_of
@@ -64,7 +65,7 @@ class PotentialCLI(LightningCLI):
     """
 
     def __init__(self, words: Sequence[str], closing: ExitStack) -> None:
-        self.words = with_paths(words)
+        self.words = present_words(with_paths(words), closing)
         self.closing = closing
         self.source = source_of(self.words)
         if self.source is not None:

@@ -22,7 +22,7 @@ from torch_geometric.data.separate import separate
 
 from equireann_pyg.data.reading import Reading, forget, keep, split_selection, take
 from equireann_pyg.data.report import LabelReport, check_names, make_report
-from equireann_pyg.elements import describe
+from equireann_pyg.elements import check_known
 from equireann_pyg.files import UnwritableCacheError, replacing, user_cache, writing_cache
 from equireann_pyg.graph.convert import labelled_graph
 from equireann_pyg.graph.labels import KINDS, FrameLabels, LabelKeys, label_places, read_labels
@@ -229,10 +229,5 @@ def check_elements(dataset: Sequence[Data], known: Sequence[int], name: str) -> 
         ValueError: naming the first such frame and what to write instead.
     """
     for index, data in enumerate(dataset):
-        unknown = set(data.z.tolist()) - set(known)
-        if unknown:
-            raise ValueError(
-                f"{name} set, frame {index}: unknown element {describe(unknown)}; the model was made for "
-                f"{describe(known)}: leave the frame out, add it to model.elements, or go on from the potential with "
-                "model.init_from"
-            )
+        remedy = "leave the frame out, add it to model.elements, or go on from the potential with model.init_from"
+        check_known(data.z, known, f"{name} set, frame {index}", remedy)

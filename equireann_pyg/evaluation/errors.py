@@ -16,7 +16,7 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg.data.dataset import AtomsDataset
 from equireann_pyg.data.report import LabelReport, print_report
-from equireann_pyg.elements import describe
+from equireann_pyg.elements import check_known
 from equireann_pyg.evaluation import plots
 from equireann_pyg.files import replacing
 from equireann_pyg.graph.convert import label_of
@@ -189,13 +189,9 @@ def read_labelled(files: Sequence[str], keys: LabelKeys, potential: Potential) -
         except ValueError as error:
             raise ValueError(str(error).replace("--data.keys.", "--keys.")) from error
         for index, data in enumerate(whole):
-            unknown = set(data.z.tolist()) - set(potential.elements)
-            if unknown:
-                known = describe(potential.elements)
-                raise ValueError(
-                    f"{file}, frame {index}: unknown element {describe(unknown)}; the potential was made for {known}: "
-                    "remove the frame or train with that element"
-                )
+            check_known(
+                data.z, potential.elements, f"{file}, frame {index}", "remove the frame or train with that element"
+            )
         dataset += whole.graphs
         reports += whole.reports
     if not any(report.count(name) for report in reports for name in labels):

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.training.loss import PotentialLoss
+from equireann_pyg.training.preparation import spread
 
 
 class RidgeWarmStart:
@@ -51,8 +52,7 @@ class RidgeWarmStart:
             ValueError: if the model's readout has no linear part.
         """
         weights = linear_weights(potential)
-        stride = max(1, len(dataset) // self.frames)
-        sample = [dataset[index] for index in range(0, len(dataset), stride)]
+        sample = spread(dataset, self.frames)
         chunks = [sample[at : at + self.batch_size] for at in range(0, len(sample), self.batch_size)]
         batches = [Batch.from_data_list(chunk).to(potential.scale.device) for chunk in chunks]
         mode = potential.training

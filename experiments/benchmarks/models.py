@@ -1,7 +1,7 @@
 """The models that are compared, as the plans that the command line reads.
 
-The plans of EquiREANN and EquiREANN-plus are those of ``configs/equireann.yaml`` and ``configs/equireann-plus.yaml`` where
-these exist, so that an experiment and a run of ``equireann fit`` cannot differ; the plans below stand in for them.
+The plans of EquiREANN and EquiREANN-plus, and how they are trained, are those of the shipped configurations, so that an
+experiment and a run of ``equireann fit`` cannot differ; budget and warm-up are those of the experiments.
 """
 
 from __future__ import annotations
@@ -11,44 +11,18 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jsonargparse
 import torch
 import yaml
 
-import equireann_pyg.cli.program  # the classes that plans name
+from equireann_pyg.cli.configurations import find
 from equireann_pyg.potential.checkpoint import recipe
 from equireann_pyg.training.warm_start import RidgeWarmStart
 
 Plan = dict[str, Any]
 """``class_path`` and ``init_args`` of a class, as in a configuration file."""
-
-CONFIGS = Path(equireann_pyg.cli.__file__).parents[1] / "configs"
-
-EQUIREANN: Plan = {
-    "class_path": "EquiREANN",
-    "init_args": {"num_radial": 8, "num_density": 64, "num_iterations": 3, "hidden_channels": [64, 64]},
-}
-PLUS: Plan = {
-    "class_path": "equireann_pyg.models.network.OrbitalNetwork",
-    "init_args": {
-        "descriptor": {"class_path": "ACEProducts", "init_args": {"num_channels": 32, "order": 4}},
-        "rule": {"class_path": "Coupled", "init_args": {"hidden_channels": [32], "num_channels": 16}},
-        "readout": {"class_path": "AllReadout", "init_args": {"hidden_channels": [32]}},
-        "angular": {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 3}},
-        "radial": {
-            "class_path": "PairRadial",
-            "init_args": {
-                "num_radial": 16,
-                "width": 1.5,
-                "envelope": {"class_path": "DecayingCutoff", "init_args": {"power": 4}},
-            },
-        },
-        "num_iterations": 2,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +59,7 @@ class WarmStarted(Training):
     alpha: float = 1e-3
 
     def warm_start(self) -> RidgeWarmStart:
-        """See :class:`Training`."""
+        """A ridge regression."""
         return RidgeWarmStart(self.alpha)
 
 
@@ -133,33 +107,25 @@ def built(plan: Plan) -> torch.nn.Module:
         raise ValueError(f"the plan of {plan.get('class_path')} does not fit: {error}") from error
 
 
-def from_config(name: str, plan: Plan, training: Training) -> Recipe:
-    """Recipe of ``configs/NAME.yaml``; the given one if there is no such file."""
-    path = CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        return Recipe(plan, training)
-    config = yaml.safe_load(path.read_text())
-    task, trainer = config["model"], config.get("trainer", {})
-    stored = deepcopy(task["model"])
+def from_config(name: str) -> Recipe:
+    """Recipe of a configuration, shipped or of a file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    config = yaml.safe_load(find(name).read_text(encoding="utf-8"))
+    task, trainer = config["model"], config["trainer"]
+    plan = deepcopy(task["model"])
     for argument in ("elements", "cutoff"):
-        stored["init_args"].pop(argument, None)
-    return Recipe(stored, _training(task, trainer, training))
-
-
-def _training(task: Plan, trainer: Plan, default: Training) -> Training:
-    optimizer = task.get("optimizer", {}).get("init_args", {})
-    averages = [
+        plan["init_args"].pop(argument, None)
+    optimizer = task["optimizer"]["init_args"]
+    (decay,) = (
         callback["init_args"]["decay"]
-        for callback in trainer.get("callbacks", [])
+        for callback in trainer["callbacks"]
         if callback["class_path"].endswith("ExponentialMovingAverage")
-    ]
-    return Training(
-        optimizer.get("lr", default.learning_rate),
-        tuple(optimizer.get("betas", default.betas)),
-        task.get("warmup_steps", default.warmup_steps),
-        averages[0] if averages else default.decay,
-        trainer.get("gradient_clip_val", default.clip),
     )
+    betas = tuple(optimizer["betas"])
+    return Recipe(plan, Training(optimizer["lr"], betas, decay=decay, clip=trainer["gradient_clip_val"]))
 
 
 def _named(recipe: Recipe, name: str) -> Recipe:
@@ -172,8 +138,8 @@ def _named(recipe: Recipe, name: str) -> Recipe:
 
 def models() -> dict[str, Recipe]:
     """EANN, REANN and EquiREANN at equal sizes, and EquiREANN-plus."""
-    paper = from_config("equireann", EQUIREANN, Training())
-    plus = from_config("equireann-plus", PLUS, Training(clip=1.0))
+    paper = from_config("equireann")
+    plus = from_config("equireann-plus")
     return {
         "EANN": _named(paper, "EANN"),
         "REANN": _named(paper, "REANN"),

@@ -87,4 +87,4 @@ def test_a_structure_with_another_element_is_named(workplace, fit, refused):
     assert fit("--run", "runs/a") == 0
     write_molecules(Path("ammonia.xyz"), ["CH4", "NH3"], count=4)
     message = refused("predict", "--ckpt_path", BEST, "--data.predict", "ammonia.xyz")
-    assert "predict set, frame 1: unknown element N; the model was made for H, C, O" in message
+    assert "predict set, frame 1: unknown element N: this model was made for H, C, O" in message

@@ -198,19 +198,20 @@ def test_the_three_of_the_paper_have_equal_sizes():
 
 
 def test_plans_come_from_the_configurations(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "CONFIGS", tmp_path)
-    assert models.from_config("mine", models.PLUS, models.Training()).plan == models.PLUS
-    for name in ("EANN", "REANN", "EquiREANN", "EquiREANN-plus"):
-        assert models.models()[name].build(["H", "C"], 4.0).elements == [1, 6]
+    monkeypatch.chdir(tmp_path)
+    for name, clip in (("equireann", 10.0), ("equireann-plus", 1.0)):
+        assert models.from_config(name).training == models.Training(1e-2, (0.9, 0.99), 50, 0.99, clip)
+    with pytest.raises(FileNotFoundError, match=r"mine\.yaml: no such file"):
+        models.from_config("mine.yaml")
     (tmp_path / "mine.yaml").write_text(
         "model:\n  model: {class_path: EANN, init_args: {elements: [H], cutoff: 9.0, num_radial: 5}}\n"
-        "  optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.3, betas: [0.8, 0.9]}}\n  warmup_steps: 7\n"
+        "  optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.3, betas: [0.8, 0.9]}}\n"
         "trainer:\n  gradient_clip_val: 2.0\n"
         "  callbacks: [{class_path: ExponentialMovingAverage, init_args: {decay: 0.5}}]\n"
     )
-    recipe = models.from_config("mine", models.PLUS, models.Training())
+    recipe = models.from_config("mine.yaml")
     assert recipe.plan == {"class_path": "EANN", "init_args": {"num_radial": 5}}
-    assert recipe.training == models.Training(0.3, (0.8, 0.9), 7, 0.5, 2.0)
+    assert recipe.training == models.Training(0.3, (0.8, 0.9), decay=0.5, clip=2.0)
 
 
 def test_an_impossible_plan_says_so():
