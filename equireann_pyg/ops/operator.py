@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -24,7 +24,7 @@ from equireann_pyg.ops.extension import load_kernels
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KERNEL_TYPES = (torch.float32, torch.float64)
+KERNEL_TYPES = frozenset((torch.float32, torch.float64))
 READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels}
 """Where kernels must be built or loaded first: what does it, and tells whether they are there."""
 
@@ -76,7 +76,7 @@ class Kernel:
     """
 
     function: Callable[..., Any]
-    types: tuple[torch.dtype, ...] = KERNEL_TYPES
+    types: Set[torch.dtype] = KERNEL_TYPES
     limit: Callable[..., bool] | None = None
 
 
@@ -117,22 +117,15 @@ class Operator(Generic[P, R]):
         return bound.args
 
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
-        """The kernel that serves these arguments, if any: all tensors on its device and of one type that it takes."""
-        device = values[0].device
-        kernel = self.kernels.get(device.type)
-        if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device.type):
+        """The kernel that serves these arguments, if any: for the device of the first, and all of one type that it takes."""
+        device = values[0].device.type
+        kernel = self.kernels.get(device)
+        if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
             return None
-        dtype = None
-        for place in self._alike:
-            tensor = values[place]
-            if tensor is None:
-                continue
-            dtype = tensor.dtype if dtype is None else dtype
-            if tensor.dtype != dtype or tensor.device != device:
-                return None
-        if (dtype is not None and dtype not in kernel.types) or (kernel.limit and not kernel.limit(*values)):
+        types = {values[place].dtype for place in self._alike if values[place] is not None}
+        if len(types) > 1 or not types <= kernel.types or (kernel.limit and not kernel.limit(*values)):
             return None
-        return kernel if device.type not in READY or READY[device.type]() else None
+        return kernel if device not in READY or READY[device]() else None
 
     def kernel(self, device: str, **options: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
         """Decorator of a function, made of other operators, that is faster than the reference on a kind of device.

@@ -226,7 +226,7 @@ def test_a_new_operator_is_one_function(cube: TwiceDifferentiable[[Tensor], Tens
     del cube.kernels["cpu"]
     assert torch.autograd.gradgradcheck(cube, x)  # by reference
 
-    @cube.kernel("cpu", types=(torch.float64,), limit=lambda x: x.dim() == 1)
+    @cube.kernel("cpu", types={torch.float64}, limit=lambda x: x.dim() == 1)
     def _(x: Tensor) -> Tensor:
         calls.append("value")
         return x.pow(3)
