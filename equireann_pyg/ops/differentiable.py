@@ -133,8 +133,6 @@ class TwiceDifferentiable(KernelOperator[P, R]):
         self._define("_backward", first, count, self._empty_first, self._second)
         self._define("_double_backward", second, 1 + count, self._empty_second, self._third)
 
-    # ---- references: of the operator, and of its kernels for the derivatives ----
-
     def _gradients(self, grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
         return pullback(self.reference, self.varying, grad, inputs)
 
@@ -143,8 +141,6 @@ class TwiceDifferentiable(KernelOperator[P, R]):
         tangents = tuple(values[count].new_empty(0) if h is None else h for h in values[:count])
         places = [0, *(1 + place for place in self.varying)]
         return pullback(self._gradients, places, tangents, values[count:])
-
-    # ---- derivatives ----
 
     def _first(self, ctx: Any, grad: Tensor) -> Values:
         inputs = _saved(ctx)
@@ -176,8 +172,6 @@ class TwiceDifferentiable(KernelOperator[P, R]):
         for place in self.varying if with_weights else self.weights:
             made[place] = made[place] if with_weights and inputs[place] is not None else None
         return tuple(made)
-
-    # ---- shapes ----
 
     def _empty_first(self, grad: Tensor, *values: Any) -> Results:
         inputs, with_weights = (values[:-1], values[-1]) if self.weights else (values, True)

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import cache, update_wrapper
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
@@ -27,6 +29,20 @@ R = TypeVar("R")
 KERNEL_TYPES = frozenset((torch.float32, torch.float64))
 READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels}
 """Where kernels must be built or loaded first: what does it, and tells whether they are there."""
+
+
+FOLDER = Path(__file__).parent
+"""Kernels for devices other than the CPU are the modules of a folder here, ``cuda`` say, which register themselves."""
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@cache
+def find_kernels(device: str) -> bool:
+    """Run the modules of a kind of device, once per process, at its first tensor."""
+    for file in sorted((FOLDER / device).glob("*.py")):
+        spec: Any = spec_from_file_location(f"{__package__}.{device}.{file.stem}", file)
+        spec.loader.exec_module(module_from_spec(spec))
+    return True
 
 
 class _Thread(threading.local):
@@ -119,7 +135,7 @@ class Operator(Generic[P, R]):
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
         """The kernel that serves these arguments, if any: for the device of the first, and all of one type that it takes."""
         device = values[0].device.type
-        kernel = self.kernels.get(device)
+        kernel = self.kernels.get(device) if find_kernels(device) else None
         if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
             return None
         types = {values[place].dtype for place in self._alike if values[place] is not None}

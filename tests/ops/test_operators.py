@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -247,3 +249,25 @@ def test_a_new_operator_is_one_function(cube: TwiceDifferentiable[[Tensor], Tens
     assert not calls
     assert cube.__doc__ == cube.reference.__doc__
     assert LIBRARY.ns == "equireann"
+
+
+NEW_KERNEL = """
+from equireann_pyg.ops import degree_dot
+
+@degree_dot.kernel("cpu")
+def _(a, b, components):
+    return degree_dot.reference(a, b, components).mul_(2)
+"""
+
+
+def test_kernels_of_a_new_device_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = torch.ones(2, 4, 3)
+    monkeypatch.setattr(ops.degree_dot, "kernels", {})
+    assert ops.degree_dot(a, a, (1, 3))[0, :, 0].tolist() == [1, 3]  # by reference
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "degree_dot.py").write_text(NEW_KERNEL)
+    module = sys.modules["equireann_pyg.ops.operator"]
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(module, "find_kernels", module.find_kernels.__wrapped__)
+    assert ops.degree_dot(a, a, (1, 3))[0, :, 0].tolist() == [2, 6]
+    assert ops.degree_dot(torch.ones(2, 4, 3, device="meta"), a.to("meta"), (1, 3)).shape == (2, 2, 3)
