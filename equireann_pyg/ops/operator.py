@@ -135,11 +135,16 @@ class Operator(Generic[P, R]):
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
         """The kernel that serves these arguments, if any: for the device of the first, and all of one type that it takes."""
         device = values[0].device.type
-        kernel = self.kernels.get(device) if find_kernels(device) else None
+        kernel = self.kernels.get(device) or (find_kernels(device) and self.kernels.get(device))
         if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
             return None
-        types = {values[place].dtype for place in self._alike if values[place] is not None}
-        if len(types) > 1 or not types <= kernel.types or (kernel.limit and not kernel.limit(*values)):
+        dtype = None
+        for place in self._alike:
+            if (tensor := values[place]) is not None:
+                if tensor.dtype is not dtype and (dtype is not None or tensor.dtype not in kernel.types):
+                    return None
+                dtype = tensor.dtype
+        if kernel.limit and not kernel.limit(*values):
             return None
         return kernel if device not in READY or READY[device]() else None
 
@@ -158,6 +163,5 @@ class Operator(Generic[P, R]):
         return register
 
 
-def operator(reference: Callable[P, R]) -> Operator[P, R]:
-    """Decorator that makes an operator of a function in plain torch."""
-    return Operator(reference)
+operator = Operator
+"""Decorator that makes an operator of a function in plain torch."""
