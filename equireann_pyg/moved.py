@@ -32,6 +32,13 @@ MOVED = {
     "metrics": ("training.metrics",),
     "neighbors": ("graph.neighbors",),
     "network": ("models.network",),
+    "nn.blocks": ("models.blocks",),
+    "ops.coupling": ("ops.coupled",),
+    "ops.edges": ("ops.gaussians", "ops.polynomials"),
+    "ops.library": ("ops.differentiable",),
+    "ops.networks": ("ops.element_linear",),
+    "ops.nodes": ("ops.density", "ops.soft_standardize"),
+    "ops.orbitals": ("ops.orbital_sum",),
     "plots": ("evaluation.plots", "training.metrics"),
     "predictions": ("evaluation.predictions",),
     "preparation": ("training.preparation",),
@@ -46,9 +53,15 @@ MOVED = {
 """Modules that hold what was in an old one; all paths are below the package."""
 
 RENAMED: dict[str, dict[str, str]] = {
+    "data.module": {name: f"data.batches.{name}" for name in ("EpochLoader", "PREFETCH")},
+    "evaluation": {name: f"evaluation.errors.{name}" for name in ("Errors", "Outputs")},
     "loss": {"EnergyForcesStressLoss": "PotentialLoss"},
-    "nn.linear": {name: f"nn.scaling.{name}" for name in ("ScaledLinear", "SoftLimit", "degree_scale")},
+    "nn.linear": {name: f"nn.scaling.{name}" for name in ("ScaledLinear", "SoftLimit", "degree_scale")}
+    | {"LIMIT": "nn.scaling.ORBITAL_LIMIT"},
     "ops": {"bent": "soft_standardize", "invariants": "product_invariants", "plain_path": "by_reference"},
+    "ops.extension": {"plain_path": "ops.by_reference", "tracing": "ops.tracing"},
+    "ops.nodes": {"bent": "soft_standardize"},
+    "ops.products": {"invariants": "product_invariants"},
 }
 """New name, or new path, of what has another one now, by the module, old or present, that it was public in."""
 
@@ -92,8 +105,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, name = fullname.rpartition(".")
-        return ModuleSpec(fullname, _Loader()) if package == PACKAGE and name in MOVED else None
+        return ModuleSpec(fullname, _Loader()) if fullname.removeprefix(f"{PACKAGE}.") in MOVED else None
 
 
 class _Loader(Loader):
@@ -102,13 +114,16 @@ class _Loader(Loader):
 
 
 def _served(old: str, name: str) -> Any:
+    message = f"module '{old}' has no attribute '{name}'"
     if not name.startswith("__"):
         path = home(f"{old}.{name}")
         module, _, new = path.rpartition(".")
         if hasattr(import_module(module), new):
             _say(old, path if new != name else module, 3)
             return getattr(import_module(module), new)
-    raise AttributeError(f"module '{old}' has no attribute '{name}'")
+        places = " and ".join(f"{PACKAGE}.{place}" for place in MOVED[old.removeprefix(f"{PACKAGE}.")])
+        message += f": what is left of it is in {places}, without such a name"
+    raise AttributeError(message)
 
 
 def _say(old: str, new: str, level: int) -> None:

@@ -32,6 +32,13 @@ NAMES = {
     "metrics": "PotentialErrors",
     "neighbors": "vesin_edges",
     "network": "OrbitalNetwork",
+    "nn.blocks": "RowFunction WIDTH",
+    "ops.coupling": "coupled",
+    "ops.edges": "gaussians polynomials MAX_DEGREE",
+    "ops.library": "LIBRARY",
+    "ops.networks": "element_linear",
+    "ops.nodes": "density",
+    "ops.orbitals": "edge_order orbital_sum",
     "plots": "parity three_digits",
     "predictions": "PredictionWriter",
     "preparation": "prepare_potential",
@@ -112,6 +119,32 @@ def test_names_of_a_module_that_stays() -> None:
     assert said[0].filename == __file__
     with pytest.raises(AttributeError, match=r"nn\.linear' has no attribute 'Gone'"):
         _ = nn.linear.Gone
+
+
+def test_names_of_rooms() -> None:
+    from equireann_pyg import data, evaluation
+
+    for module, name, now in (
+        (data.module, "EpochLoader", data.batches.EpochLoader),
+        (data.module, "PREFETCH", data.batches.PREFETCH),
+        (evaluation, "Errors", evaluation.errors.Errors),
+        (evaluation, "Outputs", evaluation.errors.Outputs),
+        (nn.linear, "LIMIT", nn.scaling.ORBITAL_LIMIT),
+    ):
+        with pytest.warns(FutureWarning, match=rf"{module.__name__}.{name} is now") as said:
+            assert getattr(module, name) is now
+        assert said[0].filename == __file__
+
+
+def test_modules_below_rooms() -> None:
+    with pytest.warns(FutureWarning, match=r"ops\.nodes is now equireann_pyg\.ops\.soft_standardize\.soft_standardize"):
+        from equireann_pyg.ops.nodes import bent
+    assert bent is ops.soft_standardize
+    blocks = importlib.import_module("equireann_pyg.nn.blocks")
+    with pytest.raises(AttributeError, match=r"'by_rows': what is left of it is in equireann_pyg\.models\.blocks"):
+        _ = blocks.by_rows
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("equireann_pyg.ops.no_such_module")
 
 
 def test_home_leaves_other_paths() -> None:

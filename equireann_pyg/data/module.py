@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import lightning
 import torch
@@ -18,6 +19,7 @@ from equireann_pyg.data.reading import read_frames
 from equireann_pyg.data.report import LabelReport, keys_found, print_report
 from equireann_pyg.data.split import ValidationSplit
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
+from equireann_pyg.moved import renamed
 
 LOGGER = logging.getLogger(__name__)
 
@@ -151,3 +153,7 @@ class AtomsDataModule(lightning.LightningDataModule):
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
+
+
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)
