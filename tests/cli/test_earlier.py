@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from equireann_pyg.cli import main
-from equireann_pyg.cli.earlier import OPTIONS, present_entries, present_words
+from equireann_pyg.cli.earlier import OPTIONS, Translation, present_words
+from equireann_pyg.cli.earlier_plan import PlanSoFar
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* is now .*earlier name")
+pytestmark = pytest.mark.filterwarnings("ignore:.* -> .*the earlier names")
 
 EARLIER = """
 seed_everything: 3
@@ -74,7 +76,7 @@ trainer:
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Warnings of earlier names."""
-    return [line for line in capsys.readouterr().err.splitlines() if "the earlier name will go with" in line]
+    return [line for line in capsys.readouterr().err.splitlines() if "the earlier names will go with" in line]
 
 
 def present(*words: str) -> list[str]:
@@ -91,11 +93,12 @@ def test_a_configuration_means_the_same(workplace, capsys):
         saved[name] = Path(f"runs/{name}/config.yaml").read_text()
         said = lines(capsys)
         assert bool(said) == (name == "earlier")
+        assert len(said) <= 1
         for option, news in OPTIONS.items() if said else ():
-            assert any(f"earlier.yaml: {option} is now {' and '.join(news)};" in line for line in said)
-        assert not said or any(
-            "pair_radial, radial_envelope, radial_width of OrbitalNetwork is now radial" in x for x in said
-        )
+            assert f"{option} -> {' and '.join(news)}, " in said[0]
+        assert not said or "earlier.yaml: " in said[0]
+        assert not said or "pair_radial of OrbitalNetwork -> radial ElementRadial" in said[0]
+        assert not said or "radial_width of OrbitalNetwork -> radial.init_args.width" in said[0]
     paths = (
         ("equireann_pyg.models.O", "equireann_pyg.O"),
         ("equireann_pyg.nn.radial.", "equireann_pyg.nn."),
@@ -123,7 +126,9 @@ def test_words_mean_the_same(workplace, capsys):
     ]
     earlier += ["--model.lr_scheduler.init_args.T_max", "9", "--model.model.init_args.radial_width", "1.25"]
     assert main([*common, *earlier, "--run", "runs/a"]) == 0
-    assert len(lines(capsys)) == 6
+    (said,) = lines(capsys)
+    assert "the command line: --data.batch_size -> --data.batches.size, " in said
+    assert said.count(" -> ") == 6
     saved = yaml.safe_load(Path("runs/a/config.yaml").read_text())
     assert saved["data"]["batches"]["size"] == 3
     assert saved["data"]["batches"]["seed"] == saved["data"]["split"]["seed"] == 5
@@ -154,37 +159,147 @@ def test_a_plan_comes_before_its_arguments():
     name = "--model.model.init_args.radial"
     assert present(*kind, "--model.model.num_radial", "4", "--model.compile", "true") == [
         "--model.model=OrbitalNetwork",
-        "--model.compiled=true",
         f"{name}=PairRadial",
         f"{name}.init_args.num_radial=4",
+        "--model.compiled=true",
     ]
     given = [name, "ElementRadial", "--model.model.radial_envelope.init_args.p", "4"]
-    assert present(*kind, *given)[1:] == [f"{name}=ElementRadial", f"{name}.init_args.envelope.init_args.p=4"]
+    assert present(*kind, *given)[1:] == [f"{name}=ElementRadial"] * 2 + [f"{name}.init_args.envelope.init_args.p=4"]
     assert present(*kind, "--model.model.init_args.pair_radial", "false")[1:] == [f"{name}=ElementRadial"]
+    again = ["--model.model.init_args.pair_radial", "false", "--model.model.radial_width=1e-1"]
+    assert present(*kind, *again)[1:] == [f"{name}=ElementRadial"] * 2 + [f"{name}.init_args.width=0.1"]
+
+
+def plan_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """Class and arguments of the model by a command line."""
+    return printed(capsys, *words)["model"]["model"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """The configuration that a command line means."""
+    assert main(["fit", *words, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+NETWORK = """
+class_path: OrbitalNetwork
+init_args: {elements: [H], cutoff: 3.0, descriptor: {class_path: Density}, pair_radial: false, radial_width: 2.0}
+"""
+
+
+def write(name: str, text: str, *rooms: str) -> None:
+    """A configuration with entries below some rooms."""
+    entry = yaml.safe_load(text)
+    for room in reversed(rooms):
+        entry = {room: entry}
+    Path(name).write_text(yaml.safe_dump(entry))
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        ["--config", "overlay.yaml"],
+        ["--model", "part.yaml"],
+        ["--model.model", "{init_args: {num_radial: 6}}"],
+        ["--model.model.init_args={num_radial: 6}"],
+        ["--model.model.num_radial", "6"],
+    ],
+)
+def test_overlays_keep_what_stands_before(workplace, capsys, overlay):
+    write("network.yaml", NETWORK, "model", "model")
+    write("overlay.yaml", "init_args: {num_radial: 6}", "model", "model")
+    write("part.yaml", NETWORK.replace("pair_radial: false, radial_width: 2.0", "num_radial: 6"), "model")
+    radial = plan_of(capsys, "--config", "network.yaml", *overlay)["init_args"]["radial"]
+    assert radial["class_path"].endswith("ElementRadial")
+    assert (radial["init_args"]["num_radial"], radial["init_args"]["width"]) == (6, 2.0)
+
+
+def test_overlays_the_other_way_round(workplace, capsys):
+    write("whole.yaml", NETWORK.replace("pair_radial: false, radial_width: 2.0", "num_radial: 6"), "model", "model")
+    write("overlay.yaml", "init_args: {pair_radial: false, radial_width: 2.0}", "model", "model")
+    radial = plan_of(capsys, "-c", "whole.yaml", "-c", "overlay.yaml")["init_args"]["radial"]
+    assert radial["class_path"].endswith("ElementRadial")
+    assert (radial["init_args"]["num_radial"], radial["init_args"]["width"]) == (6, 2.0)
+    write("plain.yaml", NETWORK.replace(", pair_radial: false, radial_width: 2.0", ""), "model", "model")
+    write("overlay.yaml", "init_args: {num_radial: 6}", "model", "model")
+    radial = plan_of(capsys, "-c=plain.yaml", "--config=overlay.yaml")["init_args"]["radial"]
+    assert radial["class_path"].endswith("PairRadial")
+    assert radial["init_args"]["num_radial"] == 6
+
+
+def test_sections_in_files_and_in_words(workplace, capsys):
+    write("data.yaml", "{batch_size: 4, seed: 5}")
+    write("network.yaml", NETWORK)
+    found = printed(capsys, "--data", "data.yaml", "--model", "{compile: true}", "--model.model", "network.yaml")
+    assert found["data"]["batches"]["size"] == 4
+    assert found["data"]["batches"]["seed"] == found["data"]["split"]["seed"] == 5
+    assert found["model"]["compiled"] is True
+    assert found["model"]["model"]["init_args"]["radial"]["init_args"]["width"] == 2.0
+    Path("configs").mkdir()
+    write("configs/data.yaml", "{batch_size: 7}")
+    write("configs/model.yaml", "{compile: true, model: network.yaml}")
+    write("configs/network.yaml", NETWORK)
+    write("configs/whole.yaml", "{data: data.yaml, model: model.yaml}")
+    found = printed(capsys, "--config", "configs/whole.yaml")
+    assert found["data"]["batches"]["size"] == 7
+    assert found["model"]["compiled"] is True
+    assert found["model"]["model"]["init_args"]["radial"]["class_path"].endswith("ElementRadial")
+
+
+def test_sections_in_present_terms_stay_as_they_are(workplace):
+    write("data.yaml", "{batches: {size: 4}}")
+    words = ["fit", "--data", "data.yaml", "--model", "{compiled: true}", "--model.model", "{class_path: EquiREANN}"]
+    words += ["--trainer.callbacks", "[{class_path: ExponentialMovingAverage}]", "--data.train", "[a.xyz, b.xyz]"]
+    assert present(*words) == words
 
 
 def test_flags_of_named_models():
     words = ["--model.model", "REANN", "--model.model.init_args.share_contraction", "false", "--data.seed", "1"]
     assert present(*words) == ["--model.model=REANN", "--data.split.seed=1", "--data.batches.seed=1"]
-    with pytest.raises(ValueError, match=r"pair_radial false: EquiREANN has no such flag any more; .* OrbitalNetwork"):
-        present("--model.model", "EquiREANN", "--model.model.init_args.pair_radial", "false")
+    with pytest.raises(ValueError, match=r"has no radial: make it of OrbitalNetwork"):
+        present(
+            "--model.model", "EquiREANN", "--model.model.pair_radial", "false", "--model.model.radial", "PairRadial"
+        )
     entry = {
         "model": {"model": {"class_path": "EquiREANN", "init_args": {"num_density": 8, "share_contraction": True}}}
     }
-    plan = present_entries(entry, "", "a.yaml")["model"]["model"]
+    plan = Translation("a.yaml").entry(entry)["model"]["model"]
     assert plan["class_path"].endswith("OrbitalNetwork")
     assert plan["init_args"]["descriptor"]["class_path"].endswith("Shared")
     assert entry["model"]["model"]["class_path"] == "EquiREANN"  # what was given is left alone
 
 
+def test_arguments_of_a_named_model_with_flags(workplace, capsys):
+    text = "{class_path: EquiREANN, init_args: {elements: [H], cutoff: 3.0, num_density: 16, share_contraction: true}}"
+    write("named.yaml", text, "model", "model")
+    write("overlay.yaml", "init_args: {hidden_channels: [32]}", "model", "model")
+    common = ["--config", "named.yaml", "--config", "overlay.yaml"]
+    plan = plan_of(capsys, *common, "--model.model.num_radial", "5", "--model.model.init_args.pair_radial=false")
+    assert plan["class_path"].endswith("OrbitalNetwork")
+    arguments = plan["init_args"]
+    assert arguments["elements"] == ["H"]
+    assert arguments["descriptor"]["init_args"]["descriptor"]["init_args"]["num_density"] == 16
+    assert arguments["rule"]["init_args"]["hidden_channels"] == [32]
+    assert arguments["readout"]["init_args"]["hidden_channels"] == [32]
+    assert arguments["radial"]["class_path"].endswith("ElementRadial")
+    assert arguments["radial"]["init_args"]["num_radial"] == 5
+    plan = plan_of(capsys, *common, "--model.model.share_contraction", "false")
+    assert plan["class_path"].endswith("EquiREANN")
+    assert plan["init_args"]["num_density"] == 16
+    assert plan["init_args"]["hidden_channels"] == [32]
+
+
 def test_entries_of_overlays_and_of_subcommands():
-    assert present_entries({"data": {"batch_size": 2}}, "", "a.yaml") == {"data": {"batches": {"size": 2}}}
+    def entries(entry: Any, kind: str = "") -> Any:
+        return Translation("a.yaml", PlanSoFar(kind)).entry(entry)
+
+    assert entries({"data": {"batch_size": 2}}) == {"data": {"batches": {"size": 2}}}
     both = {"data": {"batch_size": 2, "batches": {"size": 3}}}
-    assert present_entries(both, "", "a.yaml") == {"data": {"batches": {"size": 3}}}
+    assert entries(both) == {"data": {"batches": {"size": 3}}}
     below = {"fit": {"model": {"compile": True, "model": {"init_args": {"radial_width": 2.0}}}}, "data": None}
-    found = present_entries(below, "OrbitalNetwork", "a.yaml")
+    found = entries(below, "OrbitalNetwork")
     assert found["fit"]["model"]["compiled"] is True
     assert found["fit"]["model"]["model"]["init_args"]["radial"]["init_args"] == {"width": 2.0}
     assert "class_path" not in found["fit"]["model"]["model"]
     for entry in (None, [], "text", {"model": None}):
-        assert present_entries(entry, "", "a.yaml") == entry
+        assert entries(entry) == entry
