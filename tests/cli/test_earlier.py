@@ -115,8 +115,9 @@ def test_a_configuration_means_the_same(workplace, capsys):
 def test_words_mean_the_same(workplace, capsys):
     Path("present.yaml").write_text(PRESENT)
     common = ["fit", "--config", "present.yaml", "--data.train", "train.xyz"]
-    earlier = "--data.batch_size=3 --data.seed 5 --model.warmup_steps 7 --model.loss EnergyForcesStressLoss".split()
-    earlier += ["--model.lr_scheduler.init_args.T_max", "9", "--model.model.init_args.radial_width", "1.25"]
+    earlier = ["--data.batch_size=3", "--data.seed", "5", "--model.warmup_steps", "7"]
+    earlier += ["--model.loss", "EnergyForcesStressLoss", "--model.lr_scheduler.init_args.T_max", "9"]
+    earlier += ["--model.model.init_args.radial_width", "1.25"]
     assert main([*common, *earlier, "--run", "runs/a"]) == 0
     (said,) = lines(capsys)
     assert "the command line: --data.batch_size -> --data.batches.size, " in said
