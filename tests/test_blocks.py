@@ -14,6 +14,7 @@ from equireann_pyg import REANN, EquiREANN, Potential, from_ase
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.models.blocks import in_blocks
+from equireann_pyg.nn import SphericalHarmonics
 from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 
@@ -96,22 +97,40 @@ def test_memory_stays_with_the_blocks() -> None:
 def test_blocks_are_refused_in_training() -> None:
     """There they would lose the gradients of the parameters."""
     graph, made = random_cluster([1, 29], 3.0, 8), potential().train()
-    blocks = BlockPotential(made, 1)
+    output = BlockPotential(made, 1)(graph)
     assert made.training
-    assert made.model.block_size is None
+    assert not output["energy"].requires_grad
     made(graph)["forces"].square().sum().backward()
     assert sum(p.grad is not None for p in made.parameters()) > 20
-    blocks.potential.train()
+    made.model.block_size = 1
     with pytest.raises(RuntimeError, match="no gradients of parameters"):
-        blocks(graph)
+        made(graph)
 
 
-def test_blocks_follow_the_weights_of_the_potential() -> None:
-    graph, made = random_cluster([1, 29], 3.0, 8), potential().eval()
+def test_blocks_follow_the_potential() -> None:
+    """Its weights and statistics, also those that are put in the place of others."""
+    graph, made = random_cluster([1, 29], 3.0, 8), potential().eval().float()
     blocks = BlockPotential(made, 2)
+
+    def agree() -> None:
+        assert_close(blocks(graph)["forces"], made(graph)["forces"], 1e-11, "forces")
+
     randomize(made)
-    assert_close(blocks(graph)["forces"], made(graph)["forces"], 1e-11, "forces")
-    assert all(p is q for p, q in zip(made.parameters(), blocks.potential.parameters(), strict=True))
+    made.double()
+    agree()
+    made.model.scalings[0].mean.normal_()
+    agree()
+    made.model.coefficient = torch.nn.Parameter(2 * made.model.coefficient.detach())
+    agree()
+
+
+def test_orbitals_of_degree_zero() -> None:
+    """Their angular part does not vary."""
+    model = EquiREANN(["H"], 3.0, SphericalHarmonics(0), num_radial=4, num_density=4, hidden_channels=[4])
+    randomize(model)
+    made, graph = Potential(model.double()).eval(), random_cluster([1], 3.0, 8)
+    with by_reference():
+        assert_close(BlockPotential(made, 1)(graph)["forces"], made(graph)["forces"], 1e-11, "forces")
 
 
 class Constant(torch.nn.Module):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
-from equireann_pyg import EANN, REANN, EquiREANN, Potential, load_potential, save_potential
+from equireann_pyg import EANN, REANN, EquiREANN, OrbitalNetwork, Potential, load_potential, nn, save_potential
 from equireann_pyg.nn import CartesianMoments, CosineCutoff, PolynomialCutoff, SphericalHarmonics
 from equireann_pyg.potential.checkpoint import build, potential_state, recipe
 from equireann_pyg.testing import sample_graphs
@@ -207,3 +208,28 @@ def test_a_save_that_is_interrupted(path, make_potential, tmp_path, monkeypatch)
         save_potential(make_potential(), path)
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
+
+
+class Counted(OrbitalNetwork):
+    """A user's network, with an argument that a class of this package had once."""
+
+    def __init__(self, elements: Sequence[str], num_radial: int = 4) -> None:
+        super().__init__(elements, 3.0, radial=nn.PairRadial(num_radial), num_iterations=0)
+        self.num_radial = num_radial
+
+
+class Flagged(EquiREANN):
+    """A user's network with a flag of its own."""
+
+    def __init__(self, elements: Sequence[str], pair_radial: bool = False) -> None:
+        super().__init__(elements, 3.0, num_radial=4, num_density=6 if pair_radial else 5)
+        self.pair_radial = pair_radial
+
+
+@pytest.mark.parametrize("model", [Counted(["H"], 5), Flagged(["H"], True)], ids=["argument", "flag"])
+def test_arguments_of_other_classes_are_theirs(model: OrbitalNetwork, tmp_path: Path) -> None:
+    save_potential(Potential(model), tmp_path / "p.pt")
+    again = load_potential(tmp_path / "p.pt").model
+    assert type(again) is type(model)
+    assert again.config == model.config
+    assert again.layout == model.layout

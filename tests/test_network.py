@@ -292,3 +292,8 @@ def test_training_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert isinstance(model.rules[0], Coupled)
     assert isinstance(model.readout, AllReadout)
     assert bool(model.rules[0].radial_filter.any())  # zero before training
+
+
+def test_a_number_is_no_plan_of_radial_functions() -> None:
+    with pytest.raises(TypeError, match=r"such as PairRadial\(8\), got 8"):
+        OrbitalNetwork(["H"], 3.0, radial=8)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import lightning
 import pytest
 import torch
 from torch_geometric.data import Batch
+from torch_geometric.loader import DataLoader
 
 from equireann_pyg import REANN, EquiREANN, Potential, edge_vectors, from_ase
 from equireann_pyg.nn import ElementStandardize
@@ -161,3 +165,17 @@ def test_references_stay_exact_in_single_precision():
     for converted in (potential.float(), potential.double(), potential.to(torch.float32)):
         assert float(converted.reference_energies[29]) == -2041.98160039
         assert float(converted.scale) == 0.123456789012345
+
+
+class Nameless(EquiREANN):
+    """A model that cannot be stored."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+
+def test_a_model_that_cannot_be_stored_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    task = PotentialTask(Nameless(elements=["H"], cutoff=3.0, num_radial=4, num_density=4, hidden_channels=[4]))
+    trainer = lightning.Trainer(max_epochs=1, logger=False, default_root_dir=tmp_path, enable_progress_bar=False)
+    with pytest.raises(TypeError, match="arguments without names"):
+        trainer.fit(task, DataLoader([]), DataLoader([]))

@@ -21,7 +21,8 @@ class BlockPotential:
     on the way back. For inference only.
 
     Args:
-        potential: potential of an :class:`~equireann_pyg.OrbitalNetwork`; it stays as it is, and shares its weights.
+        potential: potential of an :class:`~equireann_pyg.OrbitalNetwork`; it stays as it is, and every call
+            uses its weights as they are then.
         block_size: atoms at a time, or about twenty times as many edges.
 
     Raises:
@@ -36,10 +37,14 @@ class BlockPotential:
             raise TypeError(
                 f"{type(potential.model).__name__} cannot be evaluated in blocks: only an OrbitalNetwork can"
             )
-        shared = (*potential.parameters(), *potential.buffers())
-        self.potential = deepcopy(potential, {id(tensor): tensor for tensor in shared}).eval()
-        cast(Any, self.potential.model).block_size = block_size
-        self.block_size = block_size
+        self.potential, self.block_size = potential, block_size
+        self._in_blocks = self._copy()
+
+    def _copy(self) -> Potential:
+        """The potential in blocks, with the same weights and statistics."""
+        made = deepcopy(self.potential, {id(tensor): tensor for tensor in _tensors(self.potential)}).eval()
+        cast(Any, made.model).block_size = self.block_size
+        return made
 
     @property
     def cutoff(self) -> float:
@@ -58,4 +63,13 @@ class BlockPotential:
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces and stress; arguments, results and errors as of :meth:`equireann_pyg.Potential.forward`."""
-        return self.potential(data, forces, stress)
+        if any(
+            mine is not theirs for mine, theirs in zip(_tensors(self._in_blocks), _tensors(self.potential), strict=True)
+        ):
+            self._in_blocks = self._copy()  # the potential has been moved or converted
+        self._in_blocks.allow_untrained = self.potential.allow_untrained
+        return self._in_blocks(data, forces, stress)
+
+
+def _tensors(potential: Potential) -> list[Tensor]:
+    return [*potential.parameters(), *potential.buffers()]

@@ -56,7 +56,11 @@ class _InBlocks(torch.autograd.Function):
             with torch.enable_grad():
                 outputs = ctx.function(*block)
             wanted = [row for row, need in zip(block, needed, strict=True) if need]
-            parts = iter(torch.autograd.grad(outputs, wanted, [grad[here] for grad in grads], materialize_grads=True))
+            varying = [
+                (output, grad[here]) for output, grad in zip(outputs, grads, strict=True) if output.requires_grad
+            ]
+            ends, upstream = zip(*varying, strict=True)
+            parts = iter(torch.autograd.grad(ends, wanted, upstream, materialize_grads=True))
             for gradient in gradients:
                 if gradient is not None:
                     gradient[here] = next(parts)

@@ -12,6 +12,7 @@ From edges to atomic energies, for iterations t = 0..T (node-factored form of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
 
@@ -133,8 +134,12 @@ class OrbitalNetwork(Plan):
         rule = Equivariant() if rule is None else rule
         readout = LastReadout() if readout is None else readout
         radial = PairRadial() if radial is None else radial
-        self.given = {"descriptor": descriptor, "rule": rule, "readout": readout, "radial": radial}
-        self.given["elements"] = [SYMBOLS[number] for number in self.elements]
+        if not isinstance(radial, Radial):
+            raise TypeError(
+                f"radial: expected a plan of radial functions, such as PairRadial({radial}), got {radial!r}"
+            )
+        self.given = deepcopy({"descriptor": descriptor, "rule": rule, "readout": readout})
+        self.given["radial"], self.given["elements"] = radial, [SYMBOLS[number] for number in self.elements]
         self.radial_envelope = self.envelope if radial.envelope is None else radial.envelope
         self._build(descriptor, rule, readout, radial)
         self.reset_parameters()
@@ -146,11 +151,11 @@ class OrbitalNetwork(Plan):
         self.radial = radial.build(num_species, self.cutoff)
         self.coefficient = torch.nn.Parameter(torch.empty(num_species, radial.num_radial))  # c^0 of each element
         self.conv = OrbitalConv()
-        self.descriptors = torch.nn.ModuleList(descriptor.copies(count, self.layout))
+        self.descriptors = torch.nn.ModuleList(descriptor.copies(self.layout, count))
         self.num_features = int(self.descriptors[0].num_features)  # type: ignore[arg-type]
         self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
-        self.rules = torch.nn.ModuleList(rule.copies(self.num_iterations, self.layout, self.num_features))
-        (self.readout,) = readout.copies(1, num_species, self.num_features, self.num_iterations)
+        self.rules = torch.nn.ModuleList(rule.copies(self.layout, self.num_features, self.num_iterations))
+        (self.readout,) = readout.copies(num_species, self.num_features, self.num_iterations, 1)
         self.register_buffer("_species", _species_table(self.elements), persistent=False)
 
     @classmethod

@@ -55,9 +55,10 @@ class Shared(Descriptor):
         super().__init__()
         self.descriptor = descriptor
 
-    def copies(self, count: int, *shape: Any) -> list[Any]:
-        """The same built descriptor, ``count`` times."""
-        return self.descriptor.copies(1, *shape) * count
+    def copies(self, *arguments: Any) -> list[Any]:
+        """The same built descriptor, several times."""
+        *shape, count = arguments
+        return self.descriptor.copies(*shape, 1) * count
 
 
 class Density(Descriptor):

@@ -84,9 +84,9 @@ class Local(MessageRule):
         ValueError: when built for a network with iterations.
     """
 
-    def copies(self, count: int, *shape: Any) -> list[Any]:
+    def copies(self, *arguments: Any) -> list[Any]:
         """None: there is no iteration to make one for."""
-        if count:
+        if count := arguments[-1]:
             raise ValueError(f"Local: nothing travels, so expected num_iterations=0, got {count}")
         return []
 

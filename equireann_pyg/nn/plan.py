@@ -45,13 +45,13 @@ class Plan(torch.nn.Module):
                 )
         return found
 
-    def copies(self, count: int, *shape: Any) -> list[Self]:
+    def copies(self, *arguments: Any) -> list[Self]:
         """Built copies of this plan, one for each iteration.
 
         Args:
-            count: number of copies.
-            *shape: arguments of ``build``.
+            *arguments: those of ``build``, and the number of copies.
         """
+        *shape, count = arguments
         made = [deepcopy(self) for _ in range(count)]
         for part in made:
             part.build(*shape)  # type: ignore[operator]

@@ -1,5 +1,6 @@
 """Operators that the layers of :mod:`equireann_pyg.nn` are made of: each a function in plain torch, with compiled kernels."""
 
+from pathlib import Path
 from typing import Any
 
 from equireann_pyg.moved import renamed
@@ -8,7 +9,7 @@ from equireann_pyg.ops.density import density
 from equireann_pyg.ops.element_linear import degree_linear, element_linear
 from equireann_pyg.ops.extension import load_kernels
 from equireann_pyg.ops.gaussians import gaussians
-from equireann_pyg.ops.operator import Operator, by_reference, operator, tracing
+from equireann_pyg.ops.operator import Operator, by_reference, operator, register_kernels, tracing
 from equireann_pyg.ops.orbital_sum import edge_order, orbital_sum
 from equireann_pyg.ops.polynomials import polynomials
 from equireann_pyg.ops.products import product_invariants, self_coupled
@@ -29,10 +30,14 @@ __all__ = [
     "orbital_sum",
     "polynomials",
     "product_invariants",
+    "register_kernels",
     "self_coupled",
     "soft_standardize",
     "tracing",
 ]
+
+
+register_kernels(Path(__file__).parent)
 
 
 def __getattr__(name: str) -> Any:

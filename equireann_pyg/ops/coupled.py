@@ -65,9 +65,11 @@ def coupled(
         ``[N, size, n]``
 
     Raises:
-        ValueError: if shapes or types do not fit (by the kernel).
-        IndexError: if an entry or an element is out of range.
+        ValueError: if shapes or types do not fit.
+        IndexError: if an entry or an element is out of range (by the kernel).
     """
+    if species is None and weight.size(0) > 1:
+        raise ValueError(f"coupled: weights of {weight.size(0)} elements need species [N]")
     of_a, of_b, of_product, path = _columns(entries, roles)
     weight = weight if species is None or weight.size(0) == 1 else weight.index_select(0, species)
     terms = a.index_select(1, of_a) * b.index_select(1, of_b) * weight.index_select(1, path)  # -> [N, E, n]
@@ -124,7 +126,7 @@ def degree_dot(a: Tensor, b: Tensor, components: Sequence[int]) -> Tensor:
     return torch.stack([part.sum(1) for part in (a * b).split(list(components), dim=1)], dim=1)
 
 
-@degree_dot.kernel("cpu")
+@degree_dot.kernel("cpu", limit=lambda a, b, components: sum(components) == a.size(1))
 def _(a: Tensor, b: Tensor, components: Sequence[int]) -> Tensor:
     degrees = [degree for degree, count in enumerate(components) for _ in range(count)]
     entries = torch.tensor([[m, m, degree, 0] for m, degree in enumerate(degrees)], dtype=torch.int32)

@@ -23,14 +23,7 @@ from torch import Tensor
 from equireann_pyg.ops.operator import Kernel, Operator, P, R, tracing, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")
-KINDS = {
-    Tensor: "Tensor",
-    Tensor | None: "Tensor?",
-    int: "SymInt",
-    float: "float",
-    bool: "bool",
-    Sequence[int]: "int[]",
-}
+KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "SymInt", Sequence[int]: "int[]"}
 
 Function = Callable[..., Any]
 Values = tuple[Any, ...]
@@ -67,7 +60,7 @@ class KernelOperator(Operator[P, R]):
         self.name, names = reference.__name__, list(self.signature.parameters)
         self.varying = sorted(names.index(name) for name in f"{fields} {weights}".split())
         self.weights = [names.index(name) for name in weights.split()]
-        kinds = [KINDS[parameter.annotation] for parameter in self.signature.parameters.values()]
+        kinds = [KINDS.get(kind := part.annotation) or kind.__name__ for part in self.signature.parameters.values()]
         self.inputs = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
         self.functions: dict[str, Function] = {}
         self._known: set[tuple[str, str]] = set()

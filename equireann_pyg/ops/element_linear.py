@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.functional import one_hot
 
 from equireann_pyg.ops.differentiable import again, kernel_operator
@@ -50,9 +51,8 @@ def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     """
     if weight.size(0) == 1:
         return x @ weight[0]
-    if tracing() or transformed():  # sizes must not depend on values
-        masks = one_hot(species, weight.size(0)).to(x).unbind(1)  # -> S x [N]
-        return torch.stack([mask.unsqueeze(1) * (x @ W) for mask, W in zip(masks, weight, strict=True)]).sum(0)
+    if tracing() or transformed() or x.is_meta or isinstance(x, FakeTensor):  # sizes must not depend on values
+        return torch.einsum("as,ai,sio->ao", one_hot(species, weight.size(0)).to(x), x, weight)
     order = torch.argsort(species, stable=True)
     rows = x.index_select(0, order).split(torch.bincount(species, minlength=weight.size(0)).tolist())
     made = torch.cat([some @ W for some, W in zip(rows, weight, strict=True)])
@@ -77,8 +77,7 @@ def element_outer(x: Tensor, y: Tensor, species: Tensor, num_species: int) -> Te
     Returns:
         ``[S, in, out]``
     """
-    masks = one_hot(species, num_species).to(x).unbind(1)  # -> S x [N]
-    return torch.stack([(x * mask.unsqueeze(1)).T @ y for mask in masks])
+    return torch.einsum("as,ai,ao->sio", one_hot(species, num_species).to(x), x, y)
 
 
 @operator
@@ -97,7 +96,9 @@ def degree_linear(orbital: Tensor, weight: Tensor, components: Sequence[int]) ->
     return torch.cat([part @ W for part, W in zip(parts, weight, strict=True)], dim=1)
 
 
-@degree_linear.kernel("cpu")
+@degree_linear.kernel(
+    "cpu", limit=lambda orbital, W, components: (sum(components), len(components)) == (orbital.size(1), W.size(0))
+)
 def _(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> Tensor:
     degrees = torch.tensor([degree for degree, count in enumerate(components) for _ in range(count)])
     return element_linear(orbital.flatten(0, 1), degrees.repeat(orbital.size(0)), weight).unflatten(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, update_wrapper
+from functools import update_wrapper
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -26,23 +26,8 @@ from equireann_pyg.ops.extension import load_kernels
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KERNEL_TYPES = frozenset((torch.float32, torch.float64))
 READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels}
 """Where kernels must be built or loaded first: what does it, and tells whether they are there."""
-
-
-FOLDER = Path(__file__).parent
-"""Kernels for devices other than the CPU are the modules of a folder here, ``cuda`` say, which register themselves."""
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
-def find_kernels(device: str) -> bool:
-    """Run the modules of a kind of device, once per process, at its first tensor."""
-    for file in sorted((FOLDER / device).glob("*.py")):
-        spec: Any = spec_from_file_location(f"{__package__}.{device}.{file.stem}", file)
-        spec.loader.exec_module(module_from_spec(spec))
-    return True
 
 
 class _Thread(threading.local):
@@ -74,10 +59,9 @@ def tracing() -> bool:
     return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def transformed() -> bool:
     """Whether forward-mode derivatives or transforms of ``torch.func`` are at work, which kernels know nothing of."""
-    if torch.compiler.is_compiling():
-        return False
     return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
@@ -92,7 +76,7 @@ class Kernel:
     """
 
     function: Callable[..., Any]
-    types: Set[torch.dtype] = KERNEL_TYPES
+    types: Set[torch.dtype] = frozenset((torch.float32, torch.float64))
     limit: Callable[..., bool] | None = None
 
 
@@ -123,6 +107,10 @@ class Operator(Generic[P, R]):
         function: Callable[..., Any] = self.reference if kernel is None else kernel.function
         return function(*values)
 
+    def __reduce__(self) -> str:
+        """Pickled and copied as functions are: by its name."""
+        return self.__name__  # type: ignore[attr-defined]
+
     def _all(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Arguments in their order, with those that are left out."""
         missing = self._defaults[len(args) :]
@@ -135,7 +123,7 @@ class Operator(Generic[P, R]):
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
         """The kernel that serves these arguments, if any: for the device of the first, and all of one type that it takes."""
         device = values[0].device.type
-        kernel = self.kernels.get(device) or (find_kernels(device) and self.kernels.get(device))
+        kernel = self.kernels.get(device)
         if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
             return None
         dtype = None
@@ -165,3 +153,10 @@ class Operator(Generic[P, R]):
 
 operator = Operator
 """Decorator that makes an operator of a function in plain torch."""
+
+
+def register_kernels(folder: Path) -> None:
+    """Run the modules of the folders in a folder, ``cuda/gaussians.py`` say, which register their kernels."""
+    for file in sorted(folder.glob("*/*.py")):
+        spec: Any = spec_from_file_location(f"{__package__}.{file.parent.name}.{file.stem}", file)
+        spec.loader.exec_module(module_from_spec(spec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import zipfile
+from inspect import Parameter, signature
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -84,8 +85,13 @@ def present(plan: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if the class does not exist or is no module.
     """
-    upgraded = getattr(_class_of(plan), "upgraded", None)
-    return plan if upgraded is None else upgraded(plan)
+    kind = _class_of(plan)
+    upgraded = getattr(kind, "upgraded", None)
+    parameters = signature(kind).parameters
+    takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if upgraded is None or takes_all or plan["init_args"].keys() <= parameters.keys():
+        return plan
+    return upgraded(plan)
 
 
 def _class_of(plan: dict[str, Any]) -> type[torch.nn.Module]:

@@ -51,8 +51,8 @@ class Potential(TrainingRecord):
     Args:
         model: a module that fulfils :class:`AtomicEnergyModel`.
         properties: further outputs (see :mod:`equireann_pyg.properties`); the model must then have ``embed``, which gives
-            atomic energies, densities ``[N, k]``, orbitals ``[N, lm, n]`` and element indices ``[N]``, as
-            :class:`~equireann_pyg.EquiREANN` does.
+            atomic energies, densities ``[N, k]``, orbitals ``[N, lm, n]`` and element indices ``[N]`` (or these by a method
+            ``species(z)``), as :class:`~equireann_pyg.EquiREANN` does.
         repulsion: short-range repulsion, such as :class:`~equireann_pyg.nn.ZBL`: a module from ``z``, ``edge_index``,
             ``edge_vec`` and ``cutoff`` to atomic energies ``[N]`` in eV that are zero without neighbours.
 
@@ -214,7 +214,8 @@ class Potential(TrainingRecord):
     def _embed(self, graph: GraphTensors, z: Tensor, edge_vec: Tensor, pos: Tensor) -> tuple[Tensor, Features]:
         """Energies of all atoms ``z``, and features of those of the graph, which come first."""
         num_nodes = graph.z.numel()
-        energy, density, orbital, species = cast(Any, self.model).embed(z, graph.edge_index, edge_vec)
+        energy, density, orbital, *rest = cast(Any, self.model).embed(z, graph.edge_index, edge_vec)
+        species = rest[0] if rest else cast(Any, self.model).species(z)
         return energy, Features(graph, pos, species[:num_nodes], density[:num_nodes], orbital[:num_nodes])
 
     def _energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from equireann_pyg.data.dataset import check_elements
 from equireann_pyg.elements import describe
 from equireann_pyg.graph.labels import PER_ATOM
 from equireann_pyg.inference.compiled import CompiledPotential
-from equireann_pyg.potential.checkpoint import potential_state
+from equireann_pyg.potential.checkpoint import potential_state, recipe
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import Property
 from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential
@@ -101,7 +101,9 @@ class PotentialTask(lightning.LightningModule):
         return copy
 
     def setup(self, stage: str) -> None:
-        """Refuse data with elements that the model does not know, and arithmetic that is too coarse for forces."""
+        """Refuse a model that cannot be stored, elements that it does not know, and arithmetic too coarse for forces."""
+        if stage == "fit" and self.trainer.checkpoint_callbacks:
+            recipe(self.potential.model)
         if self.trainer.precision not in ("32-true", "64-true"):
             raise ValueError(
                 f"trainer.precision {self.trainer.precision}: expected 32-true or 64-true; with fewer digits forces are wrong "

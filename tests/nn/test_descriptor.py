@@ -50,7 +50,7 @@ def layout_of(angular: Angular) -> Layout:
 
 def built(plan: Descriptor, angular: Angular) -> Descriptor:
     """A built copy."""
-    return plan.copies(1, layout_of(angular))[0]
+    return plan.copies(layout_of(angular), 1)[0]
 
 
 @pytest.fixture(params=MORE)
@@ -143,9 +143,9 @@ def test_statistics_of_every_descriptor(case: tuple[Descriptor, Angular], double
 
 def test_copies_are_apart_unless_shared() -> None:
     layout = layout_of(SphericalHarmonics(2))
-    first, second = PowerSpectrum(3).copies(2, layout)
+    first, second = PowerSpectrum(3).copies(layout, 2)
     assert not torch.equal(first.mix.weight, second.mix.weight)
-    shared = Shared(PowerSpectrum(3)).copies(3, layout)
+    shared = Shared(PowerSpectrum(3)).copies(layout, 3)
     assert len(shared) == 3
     assert shared[0] is shared[1] is shared[2]
 

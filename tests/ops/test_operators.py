@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import copy
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from equireann_pyg import ops
+from equireann_pyg import nn, ops
 from equireann_pyg.ops.differentiable import LIBRARY, TwiceDifferentiable, twice_differentiable
 from equireann_pyg.ops.operator import Operator
 from equireann_pyg.testing import assert_close
@@ -266,8 +267,52 @@ def test_kernels_of_a_new_device_are_one_file(tmp_path: Path, monkeypatch: pytes
     assert ops.degree_dot(a, a, (1, 3))[0, :, 0].tolist() == [1, 3]  # by reference
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "degree_dot.py").write_text(NEW_KERNEL)
-    module = sys.modules["equireann_pyg.ops.operator"]
-    monkeypatch.setattr(module, "FOLDER", tmp_path)
-    monkeypatch.setattr(module, "find_kernels", module.find_kernels.__wrapped__)
+    ops.register_kernels(tmp_path)
     assert ops.degree_dot(a, a, (1, 3))[0, :, 0].tolist() == [2, 6]
     assert ops.degree_dot(torch.ones(2, 4, 3, device="meta"), a.to("meta"), (1, 3)).shape == (2, 2, 3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler imports what it likes
+def test_transforms_inside_of_compiled_functions(double: torch.dtype) -> None:
+    """Where a kernel would give zero without a word."""
+    layer, x, tangent = nn.OrbitalDensity([1, 3], 4, 5), torch.randn(6, 4, 4), torch.randn(6, 4, 4)
+
+    def slope(x: Tensor, tangent: Tensor) -> Tensor:
+        return torch.func.jvp(layer, (x,), (tangent,))[1]
+
+    compiled = torch.compile(slope, backend="eager")
+    assert_close(compiled(x, tangent), slope(x, tangent), 1e-12, "slope")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_layers_compile_as_one_graph(device: str) -> None:
+    """Also for devices without kernels."""
+    layer, x = nn.OrbitalDensity([1, 3], 4, 5).to(device), torch.randn(6, 4, 4, device=device)
+    made = torch.compile(layer, fullgraph=True, backend="eager")(x)
+    assert made.shape == (6, 5)
+    if device == "cpu":
+        assert_close(made.detach(), layer(x).detach(), 1e-6, "density")
+
+
+@EVERY_OPERATOR
+def test_devices_without_numbers(name: str, dtype: torch.dtype) -> None:
+    operator, make, _ = CASES[name]
+    arguments = tuple(x.to("meta") if isinstance(x, Tensor) else x for x in make())
+    assert operator(*arguments).shape == operator(*make()).shape
+
+
+def test_operators_travel_by_name() -> None:
+    assert pickle.loads(pickle.dumps(ops.density)) is copy.deepcopy(ops.density) is ops.density
+
+
+def test_kernels_and_references_refuse_the_same() -> None:
+    a, matrices, weight = torch.ones(3, 9, 2), torch.ones(3, 2, 2), torch.ones(3, 3, 2)
+    for function in (ops.degree_dot, ops.degree_dot.reference):
+        with pytest.raises(RuntimeError, match="split"):
+            function(a, a, (1, 3))
+    for function in (ops.degree_linear, ops.degree_linear.reference):
+        with pytest.raises(ValueError, match="zip"):
+            function(a, matrices, (4, 5))
+    for function in (ops.coupled, ops.coupled.reference):
+        with pytest.raises(ValueError, match="need species"):
+            function(a[:, :4], a[:, :4], weight, None, ENTRIES, VALUES, 4)
