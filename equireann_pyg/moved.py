@@ -59,9 +59,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "nn.linear": {name: f"nn.scaling.{name}" for name in ("ScaledLinear", "SoftLimit", "degree_scale")}
     | {"LIMIT": "nn.scaling.ORBITAL_LIMIT"},
     "ops": {"bent": "soft_standardize", "invariants": "product_invariants", "plain_path": "by_reference"},
-    "ops.extension": {"plain_path": "ops.by_reference", "tracing": "ops.tracing"},
     "ops.nodes": {"bent": "soft_standardize"},
-    "ops.products": {"invariants": "product_invariants"},
 }
 """New name, or new path, of what has another one now, by the module, old or present, that it was public in."""
 
@@ -119,7 +117,9 @@ def _served(old: str, name: str) -> Any:
         path = home(f"{old}.{name}")
         module, _, new = path.rpartition(".")
         if hasattr(import_module(module), new):
-            _say(old, path if new != name else module, 3)
+            public = new in import_module(PACKAGE).__all__
+            hint = f" (from {PACKAGE} import {new})" if public else ""
+            _say(old, (path if new != name else module) + hint, 3)
             return getattr(import_module(module), new)
         places = " and ".join(f"{PACKAGE}.{place}" for place in MOVED[old.removeprefix(f"{PACKAGE}.")])
         message += f": what is left of it is in {places}, without such a name"

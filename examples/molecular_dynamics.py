@@ -1,6 +1,7 @@
 """Molecular dynamics and relaxation in ASE with a trained potential: run train.py first, or name another file."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from ase import units
@@ -12,6 +13,10 @@ from equireann_pyg.data import read_frames
 from equireann_pyg.datasets import cumulene
 
 file = sys.argv[1] if len(sys.argv) > 1 else "potential.pt"
+if not Path(file).is_file():
+    sys.exit(
+        f"{file}: no such file: run train.py in this folder first, which writes it, or name a checkpoint of your own"
+    )
 atoms = next(atoms for atoms in read_frames(cumulene("scan")) if atoms.info["n_carbons"] == 4)
 atoms.calc = EquiREANNCalculator(file)
 

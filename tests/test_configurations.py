@@ -33,7 +33,7 @@ def test_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("name", ["train", "train.yaml"])
 def test_an_earlier_name_says_what_stands_for_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(FutureWarning, match="the configuration train is no more: equireann stands for it"):
+    with pytest.warns(FutureWarning, match="the configuration train is now equireann, .* use --config equireann"):
         assert configurations.find(name) == configurations.FOLDER / "equireann.yaml"
     Path(name).touch()
     assert configurations.find(name) == Path(name)

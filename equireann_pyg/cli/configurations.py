@@ -37,7 +37,8 @@ def find(name: str | Path) -> Path:
     bare = str(name).removesuffix(".yaml")
     if bare in EARLIER:
         warnings.warn(
-            f"the configuration {bare} is no more: {EARLIER[bare]} stands for it, with an optimiser and a schedule of its own",
+            f"the configuration {bare} is now {EARLIER[bare]}, whose optimiser and schedule differ; use --config "
+            f"{EARLIER[bare]}, the earlier name will go with version 0.3",
             FutureWarning,
             stacklevel=2,
         )

@@ -151,8 +151,9 @@ class Operator(Generic[P, R]):
         return register
 
 
-operator = Operator
-"""Decorator that makes an operator of a function in plain torch."""
+def operator(reference: Callable[P, R]) -> Operator[P, R]:
+    """Decorator that makes an operator of a function in plain torch."""
+    return Operator(reference)
 
 
 def register_kernels(folder: Path) -> None:
