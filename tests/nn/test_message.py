@@ -45,7 +45,7 @@ def plan(request: pytest.FixtureRequest) -> MessageRule:
 
 def built(plan: MessageRule, angular: Angular = HARMONICS) -> MessageRule:
     """A built copy with random parameters and scales, for six features."""
-    rule = plan.copies(1, layout_of(angular), 6)[0]
+    rule = plan.copies(layout_of(angular), 6, 1)[0]
     randomize(rule)
     for name, buffer in rule.named_buffers():
         if name.endswith(".scale"):
@@ -201,9 +201,9 @@ def test_every_rule_is_reset_and_rebuilt(plan: MessageRule) -> None:
 
 
 def test_local_has_no_iterations() -> None:
-    assert Local().copies(0, layout_of(HARMONICS), 6) == []
+    assert Local().copies(layout_of(HARMONICS), 6, 0) == []
     with pytest.raises(ValueError, match="nothing travels, so expected num_iterations=0, got 2"):
-        Local().copies(2, layout_of(HARMONICS), 6)
+        Local().copies(layout_of(HARMONICS), 6, 2)
 
 
 def test_coupling_needs_harmonics() -> None:
