@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         WeightSchedule,
     )
     from equireann_pyg.training.metrics import QUANTITIES, PotentialErrors, three_digits, with_unit
+    from equireann_pyg.training.muon import Muon
     from equireann_pyg.training.preparation import prepare_potential, without_repulsion
     from equireann_pyg.training.progress import OneLineProgress
     from equireann_pyg.training.references import (
@@ -44,6 +45,7 @@ __all__ = [
     "LastCheckpoint",
     "LinearInEpoch",
     "LinearInLearningRate",
+    "Muon",
     "OneLineProgress",
     "OptimizerOptions",
     "PotentialErrors",
@@ -88,6 +90,7 @@ __getattr__, __dir__ = lazy_names(
             "WeightSchedule",
         ),
         "metrics": ("QUANTITIES", "PotentialErrors", "three_digits", "with_unit"),
+        "muon": ("Muon",),
         "preparation": ("prepare_potential", "without_repulsion"),
         "progress": ("OneLineProgress",),
         "references": ("References", "find_references", "fit_binding", "fit_reference_energies", "isolated_atoms"),

@@ -1,0 +1,130 @@
+"""An optimiser for models made of linear maps: momentum with equal singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of one step of :func:`orthogonalized`: singular values from 0 to 1 come close to one in five steps."""
+
+STEPS = 5
+"""Number of these steps."""
+
+
+class Muon(torch.optim.Optimizer):
+    r"""Muon for matrices and stacks of matrices, Adam for everything else.
+
+    .. math::
+        M &\leftarrow \mu M + (1 - \mu) G \\
+        W &\leftarrow W - \eta\, \gamma \sqrt{\max(a, b)}\; \mathrm{orth}[\mu M + (1 - \mu) G]
+
+    where orth makes all singular values of an a x b matrix about one (:func:`orthogonalized`) and the root gives its entries
+    the size of Adam's steps. Features of an atomic environment are strongly correlated: a few combinations of them have large
+    gradients and hide the many that tell structures apart. Equal singular values let all of them learn at once.
+
+    A parameter is taken for a (stack of) matrices if it has two dimensions or more and the last two are of ``smallest`` at
+    least: the linear maps of channels and features. The optimiser of torch takes two-dimensional parameters only, and needs
+    a second optimiser for the rest.
+
+    Sources: K. Jordan et al., Muon (2024); size of the steps: Liu et al., arXiv:2502.16982; Adam: Kingma, Ba, ICLR 2015.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate :math:`\eta`.
+        matrices: factor :math:`\gamma` of the learning rate for matrices.
+        betas: decay of the averages of Adam.
+        momentum: decay :math:`\mu` of the momentum of matrices.
+        weight_decay: decoupled weight decay of matrices; what is no matrix never decays.
+        eps: of Adam.
+        smallest: smallest side of a matrix.
+
+    Raises:
+        ValueError: for a negative learning rate, factor or weight decay, or a decay outside of [0, 1).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-2,
+        matrices: float = 0.3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+        smallest: int = 8,
+    ) -> None:
+        for name, value in (("lr", lr), ("matrices", matrices), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise ValueError(f"Muon: expected {name} of zero or more, got {value}")
+        for decay in (*betas, momentum):
+            if not 0 <= decay < 1:
+                raise ValueError(f"Muon: expected betas and momentum from 0 to below 1, got {betas} and {momentum}")
+        defaults = {"lr": lr, "matrices": matrices, "betas": tuple(betas), "momentum": momentum}
+        super().__init__(params, {**defaults, "weight_decay": weight_decay, "eps": eps, "smallest": smallest})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step with the gradients of the parameters, which ``closure`` computes if it is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    rule = _muon if is_matrix(weight, group["smallest"]) else _adam
+                    rule(weight, weight.grad, self.state[weight], group)
+        return loss
+
+
+def is_matrix(weight: Tensor, smallest: int) -> bool:
+    """Whether a parameter is a matrix or a stack of matrices with sides of ``smallest`` or more."""
+    return weight.dim() > 1 and min(weight.shape[-2:]) >= smallest
+
+
+def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    if not state:
+        state["momentum"] = torch.zeros_like(weight)
+    mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+    direction = orthogonalized(torch.lerp(gradient, mean, group["momentum"]))
+    rate = group["lr"] * group["matrices"]
+    weight.mul_(1 - rate * group["weight_decay"])
+    weight.add_(direction, alpha=-rate * max(weight.shape[-2:]) ** 0.5)
+
+
+def _adam(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    if not state:
+        state["step"] = torch.zeros((), dtype=torch.float64)
+        state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
+    state["step"] += 1
+    step, (first, second) = float(state["step"]), group["betas"]
+    mean = state["mean"].lerp_(gradient, 1 - first) / (1 - first**step)
+    square = state["square"].lerp_(gradient.square(), 1 - second) / (1 - second**step)
+    weight.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-group["lr"])
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    r"""A matrix with the same singular vectors whose singular values are about one, by Newton-Schulz iteration.
+
+    .. math:: X \leftarrow a X + (b X X^T + c X X^T X X^T) X
+
+    After five steps they lie between 0.7 and 1.2, but for those below a thousandth of the largest.
+
+    Args:
+        matrix: ``[..., a, b]``.
+
+    Returns:
+        ``[..., a, b]``; zero where the matrix is zero.
+    """
+    a, b, c = QUINTIC
+    tall = matrix.size(-2) > matrix.size(-1)
+    x = matrix.mT if tall else matrix
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    for _ in range(STEPS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if tall else x
