@@ -14,7 +14,8 @@ def test_singular_values_are_about_one_and_vectors_stay(shape):
     matrix = torch.randn(shape, dtype=torch.float64) * torch.logspace(0, -2, shape[-1], dtype=torch.float64)
     made = orthogonalized(matrix)
     values = torch.linalg.svdvals(made)
-    assert values.min() > 0.3 and values.max() < 1.3
+    assert values.min() > 0.3
+    assert values.max() < 1.3
     product = made.mT @ matrix  # V S' U^T U S V^T is symmetric and positive
     torch.testing.assert_close(product, product.mT, rtol=1e-8, atol=1e-10 * float(product.abs().max()))
     assert torch.linalg.eigvalsh(product).min() > -1e-10
@@ -25,12 +26,14 @@ def test_every_matrix_of_a_stack_is_on_its_own():
     stack = torch.randn(3, 20, 10) * torch.tensor([1.0, 1e-3, 0.0]).view(3, 1, 1)
     made = orthogonalized(stack)
     torch.testing.assert_close(made[1], orthogonalized(stack[1]), rtol=1e-4, atol=1e-5)
-    assert made[0].norm() > 1 and made[1].norm() > 1
+    assert made[0].norm() > 1
+    assert made[1].norm() > 1
     assert (made[2] == 0).all()
 
 
 def test_what_is_a_matrix():
-    assert is_matrix(torch.empty(2, 8, 9), 8) and is_matrix(torch.empty(8, 8), 8)
+    assert is_matrix(torch.empty(2, 8, 9), 8)
+    assert is_matrix(torch.empty(8, 8), 8)
     assert not is_matrix(torch.empty(20, 7), 8)
     assert not is_matrix(torch.empty(4, 64, 1), 8)
     assert not is_matrix(torch.empty(64), 8)

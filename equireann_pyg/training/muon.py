@@ -67,7 +67,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {**defaults, "weight_decay": weight_decay, "eps": eps, "smallest": smallest})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step with the gradients of the parameters, which ``closure`` computes if it is given."""
         loss = None
         if closure is not None:
