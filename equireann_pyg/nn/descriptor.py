@@ -74,7 +74,7 @@ class Density(Descriptor):
 
     def build(self, layout: Layout) -> None:
         """Make the contractions."""
-        self.density = OrbitalDensity(layout.components, layout.num_radial, self.num_density)
+        self.density = OrbitalDensity(layout.components, layout.num_channels, self.num_density)
 
     def forward(self, orbital: Tensor, species: Tensor) -> Tensor:
         """Squared contractions of the orbitals, summed over all degrees, ``[N, k]``."""

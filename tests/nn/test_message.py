@@ -20,6 +20,7 @@ from equireann_pyg.nn import (
     Local,
     MessageRule,
     SelfCoupling,
+    Separate,
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate, degree_scale
@@ -34,6 +35,7 @@ RULES: dict[str, MessageRule] = {
     "equivariant": Equivariant([6]),
     "filtered": Filtered([6]),
     "coupled": Coupled([6], num_channels=3),
+    "separate": Separate([6], num_messages=3, num_flat=1),
 }
 
 
