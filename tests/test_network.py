@@ -61,11 +61,14 @@ from tests.nn.test_message import RULES
 from tests.test_models import cumulene
 
 ALL_RULES = {"local": Local([6]), **RULES}
+COUPLED = ("coupled", "separate")
+"""Rules that couple degrees."""
+
 PAIRS = [
     (descriptor, rule)
     for descriptor, (_, angular) in DESCRIPTORS.items()
     for rule in ALL_RULES
-    if rule != "coupled" or isinstance(angular, SphericalHarmonics)
+    if rule not in COUPLED or isinstance(angular, SphericalHarmonics)
 ]
 EVERY_PAIR = pytest.mark.parametrize(("descriptor", "rule"), PAIRS)
 
@@ -261,7 +264,7 @@ def test_unit_variance_at_the_start(descriptor: str, rule: str) -> None:
     model.fit_statistics(*inputs(data, model))
     seen = list(sizes(model, data))
     assert sum(name.startswith("scalings") for name, _ in seen) == len(model.scalings)
-    assert any(name.startswith("rules") for name, _ in seen) == (rule == "coupled")
+    assert any(name.startswith("rules") for name, _ in seen) == (rule in COUPLED)
     assert any(name.startswith("descriptors") for name, _ in seen) == (not descriptor.startswith("density"))
     assert any(name.startswith("descriptors.0.coupling") for name, _ in seen) == (descriptor == "products")
     for name, size in seen:
