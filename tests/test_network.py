@@ -143,6 +143,7 @@ def test_twist_of_a_long_chain(descriptor: str, rule: str, double: torch.dtype) 
         ("density", "filtered"),
         ("power spectrum", "equivariant"),
         ("products", "coupled"),
+        ("products", "separate"),
         ("contractions", "invariant"),
     ],
 )

@@ -194,17 +194,23 @@ def test_blocks(double: torch.dtype) -> None:
         assert_close(value, expected[name], 1e-10, name)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiled_and_exported(tmp_path: Path, double: torch.dtype) -> None:
-    potential = Potential(prepared(1)).double().eval()
-    compiled = CompiledPotential(potential)
-    for data in (clusters(2), Batch.from_data_list([random_crystal([1, 6], CUTOFF, 3)])):
-        assert_same(compiled(data, stress=None), potential(data), 1e-10)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's compiler
+def test_exported(tmp_path: Path, double: torch.dtype) -> None:
+    potential = Potential(prepared(1, descriptor=ACEProducts(2))).eval()
     export_potential(potential, tmp_path / "model.pt2")
     graph = from_ase(Atoms("CH2", [[0, 0, 0], [0, 1, 1], [1, 0, 0.3]]), CUTOFF)
     output, expected = load_exported(tmp_path / "model.pt2")(graph), potential(graph)
     for name in ("energy", "forces"):
         assert_close(output[name], expected[name], 1e-10, name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled(double: torch.dtype) -> None:
+    potential = Potential(prepared(1)).eval()
+    compiled = CompiledPotential(potential)
+    for data in (clusters(2), Batch.from_data_list([random_crystal([1, 6], CUTOFF, 3)])):
+        assert_same(compiled(data, stress=None), potential(data), 1e-10)
 
 
 def test_orbitals_in_other_widths_are_never_added() -> None:
