@@ -61,9 +61,7 @@ from tests.nn.test_message import RULES
 from tests.test_models import cumulene
 
 ALL_RULES = {"local": Local([6]), **RULES}
-COUPLED = ("coupled", "separate")
-"""Rules that couple degrees."""
-
+COUPLED = ("coupled", "separate")  # degrees
 PAIRS = [
     (descriptor, rule)
     for descriptor, (_, angular) in DESCRIPTORS.items()
