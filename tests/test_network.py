@@ -57,7 +57,7 @@ from equireann_pyg.testing import (
     sample_graphs,
 )
 from tests.nn.test_descriptor import DESCRIPTORS
-from tests.nn.test_message import RULES
+from tests.nn.test_message import COUPLED, RULES
 from tests.test_models import cumulene
 
 ALL_RULES = {"local": Local([6]), **RULES}
@@ -65,7 +65,7 @@ PAIRS = [
     (descriptor, rule)
     for descriptor, (_, angular) in DESCRIPTORS.items()
     for rule in ALL_RULES
-    if rule != "coupled" or isinstance(angular, SphericalHarmonics)
+    if rule not in COUPLED or isinstance(angular, SphericalHarmonics)
 ]
 EVERY_PAIR = pytest.mark.parametrize(("descriptor", "rule"), PAIRS)
 
@@ -140,6 +140,7 @@ def test_twist_of_a_long_chain(descriptor: str, rule: str, double: torch.dtype) 
         ("density", "filtered"),
         ("power spectrum", "equivariant"),
         ("products", "coupled"),
+        ("products", "separate"),
         ("contractions", "invariant"),
     ],
 )
@@ -261,7 +262,7 @@ def test_unit_variance_at_the_start(descriptor: str, rule: str) -> None:
     model.fit_statistics(*inputs(data, model))
     seen = list(sizes(model, data))
     assert sum(name.startswith("scalings") for name, _ in seen) == len(model.scalings)
-    assert any(name.startswith("rules") for name, _ in seen) == (rule == "coupled")
+    assert any(name.startswith("rules") for name, _ in seen) == (rule in COUPLED)
     assert any(name.startswith("descriptors") for name, _ in seen) == (not descriptor.startswith("density"))
     assert any(name.startswith("descriptors.0.coupling") for name, _ in seen) == (descriptor == "products")
     for name, size in seen:

@@ -7,6 +7,8 @@ From edges to atomic energies, for iterations t = 0..T (node-factored form of th
     B_i^t &= D(\psi_i^t; z_i) \\
     c_j^{t+1}, M_j^{t+1} &= \mathrm{Rule}^t(B_j^t, c_j^t, \psi_j^t) \\
     E_i &= \mathrm{Out}_{z_i}(B_i^0, \ldots, B_i^T)
+
+Rules that keep local orbitals and messages apart have :math:`\oplus` in place of the plus: channels side by side.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
 from equireann_pyg.models.blocks import RowFunction, in_blocks
+from equireann_pyg.models.copies import common_count, copies, layouts_of
 from equireann_pyg.models.earlier import Recipe, present_network
 from equireann_pyg.nn import (
     Angular,
@@ -45,9 +48,6 @@ from equireann_pyg.nn import (
 from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.ops import edge_order, tracing
 
-GROWTH = 3.0
-"""Growth of the orbitals from one iteration to the next in a prepared, untrained model."""
-
 RATTLE = 0.01
 """Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
 
@@ -62,7 +62,7 @@ class Embedding(NamedTuple):
     """Last features ``[N, k]``, invariant."""
 
     orbital: Tensor
-    """Last orbital ``[N, lm, n]``, equivariant."""
+    """Last orbital ``[N, lm, n + m]``, equivariant."""
 
     species: Tensor
     """Element index of each atom ``[N]``."""
@@ -147,14 +147,16 @@ class OrbitalNetwork(Plan):
     def _build(self, descriptor: Descriptor, rule: MessageRule, readout: EnergyReadout, radial: Radial) -> None:
         num_species, count = len(self.elements), self.num_iterations + 1
         cartesian = isinstance(self.angular, CartesianMoments)
-        self.layout = Layout(tuple(self.angular.components), radial.num_radial, num_species, cartesian)
+        local = Layout(tuple(self.angular.components), radial.num_radial, num_species, cartesian)
+        layouts = layouts_of(local, rule, self.num_iterations)
+        self.layout = layouts[-1]
         self.radial = radial.build(num_species, self.cutoff)
         self.coefficient = torch.nn.Parameter(torch.empty(num_species, radial.num_radial))  # c^0 of each element
-        self.conv = OrbitalConv()
-        self.descriptors = torch.nn.ModuleList(descriptor.copies(self.layout, count))
-        self.num_features = int(self.descriptors[0].num_features)  # type: ignore[arg-type]
+        self.conv, self.growth = OrbitalConv(concat=rule.num_messages > 0), rule.growth
+        self.descriptors = torch.nn.ModuleList(copies(descriptor, layouts))
+        self.num_features = common_count(self.descriptors)
         self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
-        self.rules = torch.nn.ModuleList(rule.copies(self.layout, self.num_features, self.num_iterations))
+        self.rules = torch.nn.ModuleList(copies(rule, layouts[:-1], self.num_features))
         (self.readout,) = readout.copies(num_species, self.num_features, self.num_iterations, 1)
         self.register_buffer("_species", _species_table(self.elements), persistent=False)
 
@@ -200,7 +202,7 @@ class OrbitalNetwork(Plan):
         return in_blocks(self.block_size, function, *rows)
 
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
+        """Yield orbital ``[N, lm, n]``, later ``[N, lm, n + m]``, and standardised features ``[N, k]`` of every t = 0..T."""
         return self._iterate(self.species(z), edge_index, edge_vec)
 
     def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -215,11 +217,12 @@ class OrbitalNetwork(Plan):
             (features,) = self.by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
             yield orbital, features
             if rule is not None:
+                orbital_sum = rule.gathered(orbital_sum, orbital) if t else orbital
                 coefficient, *carried = self.by_rows(rule, features, coefficient, orbital, orbital_sum, species)
                 (weight,) = self.by_rows(rule.edge_filter, radial, *envelopes)
                 message = carried[0] if carried else None
                 orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
-                orbital_sum = orbital_sum + orbital
+                orbital = rule.normalized(orbital)  # -> [N, lm, n] or [N, lm, n + m]
 
     def _features(self, t: int, orbital: Tensor, species: Tensor) -> tuple[Tensor]:
         return (self.scalings[t](self.descriptors[t](orbital, species), species),)
@@ -247,16 +250,18 @@ class OrbitalNetwork(Plan):
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
         r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
 
-        Scales the orbital coefficients to :math:`3 / \langle \sum_j f(r_{ij}) \rangle` (f: that of the radial functions), at
-        which orbitals grow about threefold from one iteration to the next: what has come from far is then not drowned by
-        what is near. Then every part with statistics takes them from what reaches it, so that the networks see nothing of
-        that growth. They are taken on rattled vectors: a feature that hardly varies in the set, as in a rigid scan, may
-        still have large derivatives, and scaled by its variance alone would make the forces run away.
+        Where messages are added to the local orbitals, scales the coefficients to :math:`g / \langle \sum_j f(r_{ij}) \rangle`
+        (f: that of the radial functions, g: growth of the rule), at which orbitals grow about g-fold from one iteration to the
+        next: what has come from far is then not drowned by what is near. Then every part with statistics takes them from what
+        reaches it, so that the networks see nothing of that growth. They are taken on rattled vectors: a feature that hardly
+        varies in the set, as in a rigid scan, may still have large derivatives, and scaled by its variance alone would make the
+        forces run away.
         """
-        envelope = self.radial_envelope(edge_vec.norm(dim=-1), self.cutoff)
-        per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
-        rms = self.coefficient.square().mean().sqrt()
-        self.coefficient.mul_(GROWTH / (rms * per_atom.clamp(min=1.0)))
+        if self.growth is not None:
+            envelope = self.radial_envelope(edge_vec.norm(dim=-1), self.cutoff)
+            per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
+            rms = self.coefficient.square().mean().sqrt()
+            self.coefficient.mul_(self.growth / (rms * per_atom.clamp(min=1.0)))
         noise = torch.randn(edge_vec.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         calibrate(self, z, edge_index, edge_vec + RATTLE * noise.to(edge_vec))
 

@@ -31,7 +31,8 @@ from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
 from equireann_pyg.nn.radial import ElementGaussians, ElementRadial, GaussianRadial, PairGaussians, PairRadial, Radial
 from equireann_pyg.nn.readout import ScalarReadout, TensorReadout, VectorReadout
 from equireann_pyg.nn.repulsion import ZBL
-from equireann_pyg.nn.scaling import ElementStandardize, ScaledLinear, SoftLimit, SoftStandardize
+from equireann_pyg.nn.scaling import ElementStandardize, OrbitalNorm, ScaledLinear, SoftLimit, SoftStandardize
+from equireann_pyg.nn.separate import Separate
 
 __all__ = [
     "ZBL",
@@ -65,6 +66,7 @@ __all__ = [
     "MomentContractions",
     "OrbitalConv",
     "OrbitalDensity",
+    "OrbitalNorm",
     "PairGaussians",
     "PairRadial",
     "Plan",
@@ -75,6 +77,7 @@ __all__ = [
     "ScaledLinear",
     "ScaledSelfCoupling",
     "SelfCoupling",
+    "Separate",
     "Shared",
     "SoftLimit",
     "SoftStandardize",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
@@ -26,6 +27,13 @@ class OrbitalConv(MessagePassing):
     :math:`\psi_i` rotates as they do. Without ``orbital`` the layer is the invariant message of REANN. The layer
     has no parameters: coefficients and messages come from the caller.
 
+    With ``concat`` the messages are not added to the atomic orbitals, but stand behind them in m channels of their own,
+
+    .. math::
+        \psi_i = \sum_j c_j\, R(r_{ij}) \otimes Y(\mathbf r_{ij}) \ \oplus\ \sum_j f(r_{ij})\, M_j
+
+    so that what is near is not drowned by what has travelled.
+
     Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061, in node-factored form: the neighbour's
     orbitals enter as a node tensor, no edge tensor is kept between iterations.
 
@@ -34,16 +42,17 @@ class OrbitalConv(MessagePassing):
     messages are watched (explanations, hooks) and for other aggregations.
 
     Args:
+        concat: whether messages have channels of their own.
         **kwargs: passed to :class:`torch_geometric.nn.MessagePassing` (``aggr`` is ``"sum"`` unless given).
 
     Shapes:
         - coefficient :math:`c`: ``[N, n]``, invariant
-        - orbital :math:`M`: ``[N, lm, n]``, equivariant, or None
+        - orbital :math:`M`: ``[N, lm, n]``, with ``concat`` ``[N, lm, m]``, equivariant, or None
         - edge_index: ``[2, E]``, row 0 the neighbours j, row 1 the centres i
         - radial :math:`R`: ``[E, n]``, with its envelope
         - angular :math:`Y`: ``[E, lm]``
-        - envelope :math:`f`: ``[E]``, or ``[E, n]`` for one filter per channel
-        - output :math:`\psi`: ``[N, lm, n]``
+        - envelope :math:`f`: ``[E]``, or one filter per channel of M, ``[E, n]`` or ``[E, m]``
+        - output :math:`\psi`: ``[N, lm, n]``, with ``concat`` and an orbital ``[N, lm, n + m]``
 
     The N nodes are neighbours and centres at once: bipartite graphs are refused.
 
@@ -51,9 +60,10 @@ class OrbitalConv(MessagePassing):
         ValueError: for a pair ``(source, target)`` in place of a tensor, or an adjacency matrix that is not square.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, concat: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("aggr", "sum")
         super().__init__(node_dim=0, **kwargs)
+        self.concat = concat
 
     def forward(
         self,
@@ -84,7 +94,7 @@ class OrbitalConv(MessagePassing):
             angular=angular,
             envelope=envelope,
             size=(num_nodes, num_nodes),
-        )  # -> [N, lm, n]
+        )  # -> [N, lm, n] or [N, lm, n + m]
 
     def _fusible(self) -> bool:
         """Whether one operator may stand in for ``propagate``: a plain sum of our messages that nobody watches."""
@@ -108,19 +118,20 @@ class OrbitalConv(MessagePassing):
     ) -> Tensor:
         """All messages and their sum at once, without a tensor of messages ``[E, lm, n]``."""
         order = edge_order(edge_index, coefficient.size(0)) if order is None else order
-        return orbital_sum(coefficient, orbital, edge_index, order, radial, angular, envelope)
+        return orbital_sum(coefficient, orbital, edge_index, order, radial, angular, envelope, self.concat)
 
     def message(
         self, coefficient_j: Tensor, orbital_j: OptTensor, radial: Tensor, angular: Tensor, envelope: Tensor
     ) -> Tensor:
-        """One edge: ``c_j R (x) Y + f M_j -> [E, lm, n]``."""
+        """One edge: ``c_j R (x) Y`` and ``f M_j``, added or side by side, ``[E, lm, n]`` or ``[E, lm, n + m]``."""
         atomic = angular.unsqueeze(-1) * (coefficient_j * radial).unsqueeze(-2)  # -> [E, lm, n]
         if orbital_j is None:
             return atomic
-        return atomic + envelope.unsqueeze(-2) * orbital_j
+        passed = envelope.unsqueeze(-2) * orbital_j  # -> [E, lm, n] or [E, lm, m]
+        return torch.cat([atomic, passed], dim=-1) if self.concat else atomic + passed
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}()"
+        return f"{self.__class__.__name__}({'concat=True' if self.concat else ''})"
 
 
 def _require_one_set(coefficient: object, orbital: object, edge_index: Tensor) -> None:

@@ -10,19 +10,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    r"""What the last two dimensions of an orbital :math:`\psi` ``[N, lm, n]`` mean.
+    r"""What the last two dimensions of an orbital :math:`\psi` ``[N, lm, n + m]`` mean.
 
     Args:
         components: number of angular components of each degree l = 0..L.
-        num_radial: number of radial channels n.
+        num_radial: number of radial channels n, which come first: orbitals with coefficients.
         num_species: number of chemical elements that the network knows.
         cartesian: whether the components are Cartesian moments rather than spherical harmonics.
+        num_messages: number of channels m that messages have for themselves; zero where they are added to the others.
     """
 
     components: tuple[int, ...]
     num_radial: int
     num_species: int
     cartesian: bool = False
+    num_messages: int = 0
+
+    @property
+    def num_channels(self) -> int:
+        """All channels n + m, what a descriptor sees."""
+        return self.num_radial + self.num_messages
 
     @property
     def max_degree(self) -> int:

@@ -1,6 +1,7 @@
 r"""Message rules: what travels from atom to atom between two iterations.
 
-All of them fill the same sum over neighbours (:class:`~equireann_pyg.nn.OrbitalConv`),
+All of them fill the same sum over neighbours (:class:`~equireann_pyg.nn.OrbitalConv`), whose terms share their channels or have
+channels of their own,
 
 .. math:: \psi_i^{t+1} = \sum_j [ c_j^{t+1}\, R(r_{ij}) \otimes Y(\mathbf r_{ij}) + f(r_{ij})\, M_j^{t+1} ],
 
@@ -35,9 +36,19 @@ class MessageRule(Plan):
 
     Shapes:
         - input: features ``[N, k]``, coefficient ``[N, n]``, orbital ``[N, lm, n]`` (the last one), orbital_sum ``[N, lm, n]``
-          (of all so far), species ``[N]``
+          (of all so far, see :meth:`gathered`), species ``[N]``
         - output: coefficient ``[N, n]`` and, if there is one, message ``[N, lm, n]``
+
+    Attributes:
+        num_messages: number of channels m that messages have for themselves, behind the n local ones: orbitals are then
+            ``[N, lm, n + m]`` from the first iteration on, and messages ``[N, lm, m]``. Zero where messages are added to the
+            local orbitals.
+        growth: growth of the orbitals from one iteration to the next in a prepared, untrained model; None leaves the
+            coefficients as they are drawn.
     """
+
+    num_messages: int = 0
+    growth: float | None = 3.0
 
     def __init__(self, hidden_channels: Sequence[int] = (64, 64)) -> None:
         super().__init__()
@@ -52,6 +63,14 @@ class MessageRule(Plan):
     ) -> tuple[Tensor, ...]:
         """What every atom passes on."""
         raise TypeError(f"{type(self).__name__} must define forward(...)")
+
+    def gathered(self, before: Tensor, orbital: Tensor) -> Tensor:
+        """What this rule is given as ``orbital_sum``, from that of the iteration before and the last orbital: their sum."""
+        return before + orbital
+
+    def normalized(self, orbital: Tensor) -> Tensor:
+        """The orbital that the next iteration sees, from the sum over neighbours that this rule has filled: the same."""
+        return orbital
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let rules that call their ``edge_filter`` by its earlier name, ``filter``, work for one version."""
@@ -207,8 +226,7 @@ class Coupled(Equivariant):
 
     def change(self, features: Tensor, species: Tensor) -> Tensor:
         """What is added to the coefficients: at most one, several times their size, so that no outlier makes them run away."""
-        change = super().change(features, species)
-        return change * torch.rsqrt(1 + change.square())
+        return bounded(super().change(features, species))
 
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
         """All orbitals and the product of the last one, mixed."""
@@ -220,6 +238,11 @@ class Coupled(Equivariant):
         near = radial_envelope.unsqueeze(-1)  # -> [E, 1]
         graded = near + (envelope.unsqueeze(-1) - near) * self._reach  # type: ignore[operator]  # -> [E, n]
         return (graded + learned(radial, self.radial_filter),)
+
+
+def bounded(x: Tensor) -> Tensor:
+    r""":math:`s(x) = x / \sqrt{1 + x^2}`, between -1 and 1, of any shape."""
+    return x * torch.rsqrt(1 + x.square())
 
 
 def learned(radial: Tensor, weight: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class MomentContractions(Descriptor):
                 f"MomentContractions needs moments of l = 0..2, got max_degree={layout.max_degree}: use 2 or 3"
             )
         self.components = layout.components[: MAX_DEGREE + 1]
-        self.mix = ScaledLinear(self.components, layout.num_radial, self.num_channels)
+        self.mix = ScaledLinear(self.components, layout.num_channels, self.num_channels)
         for degree in range(2, len(self.components)):
             index, count = _all_components(degree)
             self.register_buffer(f"_index{degree}", index, persistent=False)

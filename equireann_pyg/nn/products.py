@@ -32,7 +32,7 @@ class PowerSpectrum(Descriptor):
 
     def build(self, layout: Layout) -> None:
         """Make the contraction of the channels."""
-        self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
+        self.mix = ScaledLinear(layout.components, layout.num_channels, self.num_channels)
         self.dot = DegreeDot(layout.components)
         self.register_buffer("_pairs", torch.triu_indices(self.num_channels, self.num_channels), persistent=False)
         self.num_features = (layout.max_degree + 1) * self.num_channels * (self.num_channels + 1) // 2
@@ -73,7 +73,7 @@ class ACEProducts(Descriptor):
     def build(self, layout: Layout) -> None:
         """Make the contraction of the channels and, for orders above two, the coupling."""
         layout.require_harmonics("ACEProducts")
-        self.mix = ScaledLinear(layout.components, layout.num_radial, self.num_channels)
+        self.mix = ScaledLinear(layout.components, layout.num_channels, self.num_channels)
         self.dot = DegreeDot(layout.components)
         if self.order > 2:
             self.coupling = ScaledSelfCoupling(layout.max_degree, self.num_channels, layout.num_species)

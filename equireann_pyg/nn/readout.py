@@ -97,8 +97,8 @@ class _EquivariantReadout(torch.nn.Module):
                 f"use a model with max_degree >= {self.degree}"
             )
         self.layout = layout
-        self.gate = ScalarReadout(layout, num_features, hidden_channels, layout.num_radial + self.invariants)
-        self.register_buffer("size", torch.ones(layout.num_radial))
+        self.gate = ScalarReadout(layout, num_features, hidden_channels, layout.num_channels + self.invariants)
+        self.register_buffer("size", torch.ones(layout.num_channels))
 
     def reset_parameters(self) -> None:
         """Draw new parameters and forget the statistics."""

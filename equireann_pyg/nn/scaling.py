@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn.layout import degree_of
+from equireann_pyg.nn.layout import Layout, degree_of
 from equireann_pyg.nn.linear import DegreeDot, DegreeLinear
 from equireann_pyg.ops import soft_standardize
 
@@ -16,6 +16,10 @@ LIMIT = 10.0
 
 ORBITAL_LIMIT = 5.0
 """Root mean square, per component, at which the size of an orbital levels off."""
+
+
+NOTHING = 1e-6
+"""Size of an orbital relative to the largest below which it is rounding noise."""
 
 
 class ElementStandardize(torch.nn.Module):
@@ -129,6 +133,51 @@ def degree_scale(orbital: Tensor, components: tuple[int, ...]) -> Tensor:
     damped = orbital.double() / growth.repeat_interleave(torch.tensor(components, device=orbital.device)).unsqueeze(-1)
     size = damped.square().mean().sqrt()
     return (growth * size if size > 1e-12 else torch.ones_like(growth)).to(orbital)
+
+
+class OrbitalNorm(torch.nn.Module):
+    r"""Orbitals over their size in a training set, :math:`\psi_{lm,n} / \sigma_{ln}`.
+
+    :math:`\sigma_{ln}` is the root mean square of a degree: for local orbitals that of all their channels, for messages that of
+    each, since one whose filter carries far is many times as large as one whose filter decays. It is one until :meth:`fit`, and
+    where there is nothing to measure: a buffer, part of a checkpoint, not trained.
+
+    Args:
+        layout: shape of the orbitals.
+
+    Shapes:
+        - input and output: ``[N, lm, n + m]``
+    """
+
+    scale: Tensor
+    _degree: Tensor
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.components, self.num_radial = layout.components, layout.num_radial
+        self.register_buffer("scale", torch.ones(len(layout.components), layout.num_channels))
+        self.register_buffer("_degree", degree_of(layout.components), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Back to the identity."""
+        self.scale.fill_(1.0)
+
+    @torch.no_grad()
+    def fit(self, orbital: Tensor) -> None:
+        """Take the sizes from the orbitals of a training set."""
+        parts = orbital.double().split(self.components, dim=1)
+        square = torch.stack([part.square().mean((0, 1)) for part in parts])  # -> [L + 1, n + m]
+        local = square[:, : self.num_radial]
+        local.copy_(local.mean(1, keepdim=True).expand_as(local))
+        size = square.sqrt()
+        self.scale.copy_(torch.where(size > NOTHING * size.max(), size, torch.ones_like(size)))
+
+    def forward(self, orbital: Tensor) -> Tensor:
+        """Divide every degree and channel by its size."""
+        return orbital / self.scale.index_select(0, self._degree)
+
+    def extra_repr(self) -> str:
+        return f"{list(self.components)}, {self.num_radial}, num_messages={self.scale.size(1) - self.num_radial}"
 
 
 class SoftLimit(torch.nn.Module):

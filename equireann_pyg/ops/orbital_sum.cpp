@@ -1,6 +1,6 @@
 // Sums over the neighbours of an atom, forward, backward and double backward, without any [E, lm, n] tensor.
 //
-//   psi_i = sum_j [ c_j R_ij (x) Y_ij + f_ij M_j ]
+//   psi_i = sum_j [ c_j R_ij (x) Y_ij + f_ij M_j ],   or both terms in channels of their own, one behind the other
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -10,6 +10,7 @@
 #include <climits>
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "orbital_sum.h"
 
@@ -33,15 +34,17 @@ struct Inputs {
   std::optional<Tensor> orbital;
   Tensor edge_index, order, radial, angular, filter;
   Sizes sizes;
+  bool apart;  // whether the terms have channels of their own
 
   Inputs(const Tensor& c, OptTensor M, const Tensor& edges, const Tensor& sorted, const Tensor& R, const Tensor& Y,
-         const Tensor& f)
+         const Tensor& f, bool concat)
       : coefficient(c.contiguous()),
         edge_index(edges.contiguous()),
         order(sorted.contiguous()),
         radial(R.contiguous()),
         angular(Y.contiguous()),
-        filter(f.contiguous()) {
+        filter(f.contiguous()),
+        apart(M && concat) {
     if (M) orbital = M->contiguous();
     TORCH_CHECK_VALUE(edges.dim() == 2 && edges.size(0) == 2, "edge_index: expected [2, E], got ", edges.sizes());
     const int64_t E = edges.size(1);
@@ -51,16 +54,18 @@ struct Inputs {
     TORCH_CHECK_VALUE(f.dim() == 1 || f.dim() == 2, "envelope: expected [E] or [E, n], got ", f.sizes());
     TORCH_CHECK_VALUE(sorted.dim() == 2 && sorted.size(0) == 2, "order: expected that of edge_order, got ",
                       sorted.sizes());
-    sizes = {c.size(0), Y.size(1), c.size(1), f.dim() == 2 ? f.size(1) : 1};
+    TORCH_CHECK_VALUE(!M || M->dim() == 3, "orbital: expected [N, lm, n], got ", M->sizes());
+    const int64_t n = c.size(1), n_messages = apart ? M->size(2) : n;
+    sizes = {c.size(0), Y.size(1), n, n_messages, apart ? n + n_messages : n, f.dim() == 2 ? f.size(1) : 1};
     TORCH_CHECK_VALUE(sizes.lm <= MAX_COMPONENTS, "angular: at most ", MAX_COMPONENTS, " components, got ", sizes.lm);
     TORCH_CHECK_VALUE(order.size(1) == sizes.nodes + 1 + E, "order: made for other edges or another number of atoms");
     TORCH_CHECK_VALUE(R.size(0) == E && R.size(1) == sizes.n, "radial: expected [", E, ", ", sizes.n, "], got ",
                       R.sizes());
     TORCH_CHECK_VALUE(Y.size(0) == E, "angular: expected ", E, " rows, got ", Y.sizes());
-    TORCH_CHECK_VALUE(f.size(0) == E && (sizes.filter_width == 1 || sizes.filter_width == sizes.n),
-                      "envelope: expected [", E, "] or [", E, ", ", sizes.n, "], got ", f.sizes());
-    TORCH_CHECK_VALUE(!M || M->sizes() == at::IntArrayRef({sizes.nodes, sizes.lm, sizes.n}), "orbital: expected [",
-                      sizes.nodes, ", ", sizes.lm, ", ", sizes.n, "], got ", M->sizes());
+    TORCH_CHECK_VALUE(f.size(0) == E && (!M || sizes.filter_width == 1 || sizes.filter_width == n_messages),
+                      "envelope: expected [", E, "] or [", E, ", ", n_messages, "], got ", f.sizes());
+    TORCH_CHECK_VALUE(!M || M->sizes() == at::IntArrayRef({sizes.nodes, sizes.lm, n_messages}), "orbital: expected [",
+                      sizes.nodes, ", ", sizes.lm, ", ", n_messages, "], got ", M->sizes());
     const int64_t* atom = source();
     for (int64_t e = 0; e < 2 * E; ++e)
       TORCH_CHECK_INDEX(0 <= atom[e] && atom[e] < sizes.nodes, "edge_index: expected atoms 0 to ", sizes.nodes - 1,
@@ -71,6 +76,13 @@ struct Inputs {
   const int64_t* target() const { return source() + edge_index.size(1); }
   Order by_source() const { return order_of(order, 0, sizes.nodes); }
   Order by_target() const { return order_of(order, 1, sizes.nodes); }
+
+  // One part where messages are added to the local orbitals, or there are none.
+  std::vector<Part> parts() const {
+    const Part local{sizes, 0, sizes.n, true, orbital && !apart};
+    if (!apart) return {local};
+    return {local, Part{sizes, sizes.n, sizes.n_messages, false, true}};
+  }
 
   template <typename T>
   Fields<T> fields() const {
@@ -99,13 +111,13 @@ void with_components(int64_t lm, const Body& body) {
   }
 }
 
-// Calls body(Known<T, W, LM>, atom, channel) for W channels from the given one on, of every atom.
+// Calls body(Known<T, W, LM>, atom, channel) for W channels of a part from the given one on, of every atom.
 template <typename T, typename Body>
-void each_atom_and_channel(const Sizes& s, const Body& body) {
+void each_atom_and_channel(const Part& s, const Body& body) {
   with_components(s.lm, [&]<int LM>(Constant<LM>) {
-    with_width<8, 4, 1>(s.n, [&]<int W>(Constant<W>) {
+    with_width<8, 4, 1>(s.count, [&]<int W>(Constant<W>) {
       each_atom(s.nodes, [&](int64_t a) {
-        for (int64_t k = 0; k < s.n; k += W) body(Known<T, W, LM>{}, a, k);
+        for (int64_t k = 0; k < s.count; k += W) body(Known<T, W, LM>{}, a, k);
       });
     });
   });
@@ -141,18 +153,18 @@ Tensor edge_order(const Tensor& edge_index, int64_t num_nodes) {
 }
 
 Tensor orbital_sum(const Tensor& c, OptTensor M, const Tensor& edge_index, const Tensor& order, const Tensor& R,
-                   const Tensor& Y, const Tensor& f) {
-  const Inputs in(c, M, edge_index, order, R, Y, f);
-  const Sizes& s = in.sizes;
-  Tensor out = at::empty({s.nodes, s.lm, s.n}, c.options());
+                   const Tensor& Y, const Tensor& f, bool concat) {
+  const Inputs in(c, M, edge_index, order, R, Y, f, concat);
+  Tensor out = at::empty({in.sizes.nodes, in.sizes.lm, in.sizes.n_sum}, c.options());
   with_type(c, [&]<typename T>(Known<T>) {
     const auto x = in.fields<T>();
     T* to = out.mutable_data_ptr<T>();
     const Order by_target = in.by_target();
     const int64_t* source = in.source();
-    each_atom_and_channel<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t i, int64_t k) {
-      gather<T, W, LM, false>(i, k, s, by_target, source, x, {}, to);
-    });
+    for (const Part& s : in.parts())
+      each_atom_and_channel<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t i, int64_t k) {
+        gather<T, W, LM, false>(i, k, s, by_target, source, x, {}, to);
+      });
   });
   return out;
 }
@@ -161,8 +173,9 @@ using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Five empty_gradients(const Inputs& in) {
   const Tensor none = at::empty({0}, in.coefficient.options());
+  const bool messages = in.orbital && in.sizes.n_messages > 0;
   return {at::empty_like(in.coefficient), in.orbital ? at::empty_like(*in.orbital) : none, at::empty_like(in.radial),
-          at::empty_like(in.angular), in.orbital ? at::empty_like(in.filter) : at::zeros_like(in.filter)};
+          at::empty_like(in.angular), messages ? at::empty_like(in.filter) : at::zeros_like(in.filter)};
 }
 
 template <bool TANGENT, typename T>
@@ -172,26 +185,27 @@ void all_gradients(const Inputs& in, const T* grad, const Fields<T>& x, const Fi
   const Gradients<T> to{c.template mutable_data_ptr<T>(), M.template mutable_data_ptr<T>(),
                         R.template mutable_data_ptr<T>(), Y.template mutable_data_ptr<T>(),
                         f.template mutable_data_ptr<T>()};
-  const Sizes& s = in.sizes;
   const Order by_source = in.by_source(), by_target = in.by_target();
   const int64_t *source = in.source(), *target = in.target();
   const bool alone = at::get_num_threads() == 1 || at::in_parallel_region();
   if (alone) c.zero_();
-  each_atom_and_channel<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t a, int64_t k) {
-    if constexpr (TANGENT) gather<T, W, LM, true>(a, k, s, by_target, source, x, h, forward);
-    if (alone) {
-      edge_gradients<T, W, LM, TANGENT, true>(a, k, s, by_target, source, grad, x, h, to);
-      if (x.orbital) node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
-    } else {
-      edge_gradients<T, W, LM, TANGENT, false>(a, k, s, by_target, source, grad, x, h, to);
-      node_gradients<T, W, LM, TANGENT, true>(a, k, s, by_source, target, grad, x, h, to);
-    }
-  });
+  for (const Part& s : in.parts())
+    each_atom_and_channel<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t a, int64_t k) {
+      if constexpr (TANGENT) gather<T, W, LM, true>(a, k, s, by_target, source, x, h, forward);
+      if (alone) {
+        edge_gradients<T, W, LM, TANGENT, true>(a, k, s, by_target, source, grad, x, h, to);
+        if (s.messages) node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
+      } else {
+        edge_gradients<T, W, LM, TANGENT, false>(a, k, s, by_target, source, grad, x, h, to);
+        if (s.local) node_gradients<T, W, LM, TANGENT, true>(a, k, s, by_source, target, grad, x, h, to);
+        else node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
+      }
+    });
 }
 
 Five orbital_sum_backward(const Tensor& grad, const Tensor& c, OptTensor M, const Tensor& edge_index,
-                          const Tensor& order, const Tensor& R, const Tensor& Y, const Tensor& f) {
-  const Inputs in(c, M, edge_index, order, R, Y, f);
+                          const Tensor& order, const Tensor& R, const Tensor& Y, const Tensor& f, bool concat) {
+  const Inputs in(c, M, edge_index, order, R, Y, f, concat);
   const Tensor G = grad.contiguous();
   const Five out = empty_gradients(in);
   with_type(c, [&]<typename T>(Known<T>) {
@@ -205,8 +219,9 @@ using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 // Gradients of <tangents, orbital_sum_backward(grad, fields)> with respect to grad and the fields.
 Six orbital_sum_double_backward(const Tensor& hc, OptTensor hM, const Tensor& hR, const Tensor& hY, const Tensor& hf,
                                 const Tensor& grad, const Tensor& c, OptTensor M, const Tensor& edge_index,
-                                const Tensor& order, const Tensor& R, const Tensor& Y, const Tensor& f) {
-  const Inputs in(c, M, edge_index, order, R, Y, f), tangents(hc, hM, edge_index, order, hR, hY, hf);
+                                const Tensor& order, const Tensor& R, const Tensor& Y, const Tensor& f, bool concat) {
+  const Inputs in(c, M, edge_index, order, R, Y, f, concat);
+  const Inputs tangents(hc, hM, edge_index, order, hR, hY, hf, concat);
   const Tensor G = grad.contiguous();
   const Five out = empty_gradients(in);
   Tensor forward = at::empty_like(G);

@@ -1,7 +1,8 @@
 r"""The sum over neighbours, :math:`\psi_i = \sum_j [ c_j R_{ij} \otimes Y_{ij} + f_{ij} M_j ]`.
 
-It is linear in each of its fields c, M, R, Y, f, so its derivatives are sums of the same kind; the kernels make none of the
-edge tensors ``[E, lm, n]`` of the reference.
+Both terms share their channels, or the messages stand in channels of their own. The sum is linear in each of its fields c, M,
+R, Y, f, so its derivatives are sums of the same kind; the kernels make none of the edge tensors ``[E, lm, n]`` of the
+reference.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
 @twice_differentiable(
     fields="coefficient orbital radial angular envelope",
     apart="edge_index order",
-    limit=lambda c, M, edge_index, order, R, Y, f: Y.size(1) <= MAX_COMPONENTS,
+    limit=lambda c, M, edge_index, order, R, Y, f, concat=False: Y.size(1) <= MAX_COMPONENTS,
 )
 def orbital_sum(
     coefficient: Tensor,
@@ -47,24 +48,27 @@ def orbital_sum(
     radial: Tensor,
     angular: Tensor,
     envelope: Tensor,
+    concat: bool = False,
 ) -> Tensor:
     """Sum over neighbours; shapes as in :class:`~equireann_pyg.nn.OrbitalConv`.
 
     Args:
         coefficient: c ``[N, n]``.
-        orbital: M ``[N, lm, n]`` or None.
+        orbital: M ``[N, lm, n]``, or ``[N, lm, m]`` in channels of its own, or None.
         edge_index: ``[2, E]``.
         order: :func:`edge_order` of these edges; only kernels read it.
         radial: R ``[E, n]``.
         angular: Y ``[E, lm]``.
-        envelope: f ``[E]`` or ``[E, n]``.
+        envelope: f ``[E]`` or one for each channel of M, ``[E, n]`` or ``[E, m]``.
+        concat: whether the messages f M stand in m channels of their own, behind those of c R (x) Y.
 
     Returns:
-        ``[N, lm, n]``
+        ``[N, lm, n]``, or ``[N, lm, n + m]`` with messages in channels of their own.
     """
     j, i = edge_index
     messages = angular.unsqueeze(-1) * (coefficient.index_select(0, j) * radial).unsqueeze(-2)  # -> [E, lm, n]
     if orbital is not None:
         f = envelope if envelope.dim() == 2 else envelope.unsqueeze(-1)
-        messages = messages + f.unsqueeze(-2) * orbital.index_select(0, j)
+        passed = f.unsqueeze(-2) * orbital.index_select(0, j)
+        messages = torch.cat([messages, passed], dim=-1) if concat else messages + passed
     return messages.new_zeros(coefficient.size(0), *messages.shape[1:]).index_add(0, i, messages)

@@ -20,6 +20,7 @@ from equireann_pyg.nn import (
     Local,
     MessageRule,
     SelfCoupling,
+    Separate,
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate, degree_scale
@@ -34,7 +35,10 @@ RULES: dict[str, MessageRule] = {
     "equivariant": Equivariant([6]),
     "filtered": Filtered([6]),
     "coupled": Coupled([6], num_channels=3),
+    "separate": Separate([6], num_messages=3, num_flat=1),
 }
+COUPLED = ("coupled", "separate")
+"""Rules that couple degrees, and so need harmonics."""
 
 
 @pytest.fixture(params=RULES)

@@ -28,7 +28,7 @@ def edges(seed: int = 0) -> Tensor:
 def test_many_components_are_summed_by_reference(double: torch.dtype) -> None:
     c, M, R, Y, f = fields(70, 2)
     with pytest.raises(ValueError, match="at most 64 components"):
-        torch.ops.equireann.orbital_sum(c, M, edges(), edge_order(edges(), N), R, Y, f)
+        torch.ops.equireann.orbital_sum(c, M, edges(), edge_order(edges(), N), R, Y, f, False)
     actual = OrbitalConv()(c, M, edges(), R, Y, f)
     with by_reference():
         assert torch.equal(actual, OrbitalConv()(c, M, edges(), R, Y, f))
@@ -45,6 +45,7 @@ def test_operators_tell_torch_the_truth(with_orbital: bool) -> None:
         R,
         Y,
         f if with_orbital else f.detach(),
+        False,
     )
     torch.library.opcheck(torch.ops.equireann.orbital_sum.default, arguments)
     torch.library.opcheck(torch.ops.equireann.edge_order.default, (edges(), N))

@@ -68,6 +68,14 @@ CASES: dict[str, tuple[Operator[Any, Tensor], Callable[[], tuple[Any, ...]], tup
         ),
         (0, 1, 4, 5, 6),
     ),
+    "orbital_sum with channels for messages": (
+        ops.orbital_sum,
+        lambda: (
+            *(normal(N, 1), normal(N, LM, 2), EDGES, ops.edge_order(EDGES, N)),
+            *(normal(E, 1), normal(E, LM), torch.rand(E, 2), True),
+        ),
+        (0, 1, 4, 5, 6),
+    ),
     "orbital_sum without orbital": (
         ops.orbital_sum,
         lambda: (normal(N, 2), None, EDGES, ops.edge_order(EDGES, N), normal(E, 2), normal(E, LM), torch.rand(E)),

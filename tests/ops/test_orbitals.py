@@ -281,6 +281,6 @@ def test_derivative_operators_tell_torch_the_truth(wide: bool, contiguous: bool)
     values = [x if contiguous else transposed(x) for x in fields.values()]
     tangents, order, operators = [torch.randn_like(x) for x in values], edge_order(edge_index, 6), torch.ops.equireann
     grad, c, M, R, Y, f = (x.requires_grad_() for x in (torch.randn(6, 4, 8), *values))
-    torch.library.opcheck(operators.orbital_sum_backward.default, (grad, c, M, edge_index, order, R, Y, f))
+    torch.library.opcheck(operators.orbital_sum_backward.default, (grad, c, M, edge_index, order, R, Y, f, False))
     constants = [x.detach() for x in (grad, c, M, edge_index, order, R, Y, f)]
-    torch.library.opcheck(operators.orbital_sum_double_backward.default, (*tangents, *constants))
+    torch.library.opcheck(operators.orbital_sum_double_backward.default, (*tangents, *constants, False))
