@@ -1,10 +1,11 @@
-"""One trial on development sets: a shipped configuration, a few changes, and the errors on frames that are held out.
+r"""One trial on development sets: a shipped configuration, a few changes, and the errors on frames that are held out.
 
-    python -m experiments.accuracy.trial --case dev-aspirin --model equireann-plus --epochs 100 --note "more messages" \\
+    python -m experiments.accuracy.trial --case dev-aspirin --model equireann-plus --epochs 100 --note "more messages" \
         --set rule.num_messages=16 --set optimizer.lr=0.005 --set case.energy_weight=40 --batch 4
 
-Names of changes may be those of the configuration in full, model.model.init_args.rule.init_args.num_messages. Test sets take no part. Adds a line for each case and seed to trials.csv; an interrupted trial goes on where it was.
---table prints all lines so far as Markdown.
+Changes may be named in full too: model.model.init_args.rule.init_args.num_messages=16. Test sets take no part. Adds a
+line for each case and seed to trials.csv; an interrupted trial goes on where it was. --table prints all lines so far as
+Markdown.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 
 from equireann_pyg.files import replacing
 from experiments.benchmarks.case import Case, Sets

@@ -51,11 +51,16 @@ def write(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
         writer.writerows(rows)
 
 
-def append(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Add the rows of a run to a table, in place of those of an earlier run of the same case, model and seed."""
-    same = {run_of(row) for row in rows}
+RUN = ("case", "model", "seed")
+"""Columns that tell one run from another."""
+
+
+def append(path: Path, rows: Sequence[Row], columns: Sequence[str], key: Sequence[str] = RUN) -> None:
+    """Add the rows of a run to a table, in place of those of an earlier run with the same entries in ``key``."""
+    same = {tuple(row[name] for name in key) for row in rows}
     with locked(path):
-        write(path, [*(row for row in read(path) if run_of(row) not in same), *rows], columns)
+        kept = [row for row in read(path) if tuple(row[name] for name in key) not in same]
+        write(path, [*kept, *rows], columns)
 
 
 def add(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ def measured(job: Job, sets: Sets, trained: Trained, epochs: int, mark: str) -> 
             rows.append(common | numbers | {"split": split, "config_type": kind, "source": frames.source})
         if frames.part.scan is not None:
             energies = [float(output["energy"]) for output in outputs]
-            scans += _scan(common, split, frames, frames.part.scan, energies)
+            scans += scan_rows(common, split, frames, frames.part.scan, energies)
     return rows, scans
 
 
@@ -87,7 +87,8 @@ def progress(job: Job, trained: Trained, mark: str) -> list[Row]:
     ]
 
 
-def _scan(common: Row, split: str, frames: Frames, coordinate: Coordinate, energies: list[float]) -> list[Row]:
+def scan_rows(common: Row, split: str, frames: Frames, coordinate: Coordinate, energies: list[float]) -> list[Row]:
+    """Energies along a scan; ``common`` has case, model, seed and recipe."""
     kept = {name: common[name] for name in ("case", "model", "seed", "recipe")}
     points = zip(frames.values(coordinate), frames.graphs, energies, strict=True)
     return [
