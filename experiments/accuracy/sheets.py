@@ -63,21 +63,24 @@ def stress_sheet(rows: Sequence[Row]) -> Sheet | None:
 def rmd17_sheet(rows: Sequence[Row], others: Sequence[Published]) -> Sheet:
     """Mean absolute errors of the molecules of rMD17: molecules in rows, our models and published ones in columns."""
     cases = [case for (case,) in distinct(rows, "case")]
-    names = [model for (model,) in distinct(rows, "model")]
-    theirs = {(entry.set, entry.label): entry for entry in others if entry.set in cases}
-    labels = list(dict.fromkeys(label for _, label in theirs))
-    sheet = Sheet(
-        "rMD17, 950 + 50 frames", ("MAE, energy meV / forces meV/Å", *names, *labels), note=_note(cases[0], others)
-    )
+    ours = [model for (model,) in distinct(rows, "model")]
+    theirs = {(entry.set, entry.model): entry for entry in others if entry.set in cases}
+    names = list(dict.fromkeys(model for _, model in theirs))
+    note = f"{_note(cases[0], others)} Numbers with a star were not compared with the paper."
+    sheet = Sheet("rMD17, 950 + 50 frames", ("MAE, energy meV / forces meV/Å", *ours, *names), note=note)
     for case in cases:
-        ours = [energy_and_forces(chosen(rows, case=case, model=name), "mae") for name in names]
-        cells = [_published(theirs.get((case, label))) for label in labels]
-        sheet.rows.append([case.removeprefix("rmd17-"), *ours, *cells])
-    means = [_mean_of_cases([_errors(chosen(rows, case=case, model=name)) for case in cases]) for name in names]
-    known = [[theirs.get((case, label)) for case in cases] for label in labels]
+        cells = [energy_and_forces(chosen(rows, case=case, model=model), "mae") for model in ours]
+        cells += [_starred(theirs.get((case, name))) for name in names]
+        sheet.rows.append([case.removeprefix("rmd17-"), *cells])
+    means = [_mean_of_cases([_errors(chosen(rows, case=case, model=model)) for case in cases]) for model in ours]
+    known = [[theirs.get((case, name)) for case in cases] for name in names]
     means += [_mean_of_cases([(e.energy, e.forces) if e else (None, None) for e in column]) for column in known]
     sheet.rows.append([f"mean of {len(cases)}", *means])
     return sheet
+
+
+def _starred(entry: Published | None) -> str:
+    return _published(entry) + ("" if entry is None or entry.verified else " *")
 
 
 def _errors(rows: Sequence[Row]) -> tuple[float | None, float | None]:

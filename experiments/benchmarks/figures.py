@@ -35,9 +35,9 @@ def curves(rows: Sequence[Row], backwards: bool = False) -> Curves:
 
 
 def near_reference(axis: Axes, reference: np.ndarray) -> None:
-    """Show at most one and a half times the range of the reference: a model may be far off."""
+    """Show the range of the reference and a quarter of it, at least 20 meV, on either side: a model may be far off."""
     low, high = float(reference.min()), float(reference.max())
-    margin = 0.25 * (high - low) or 1e-3
+    margin = max(0.25 * (high - low), 0.02)
     bottom, top = axis.get_ylim()
     axis.set_ylim(max(bottom, low - margin), min(top, high + margin))
 

@@ -52,10 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failures = run_suite(both, None, more)
         trained = {name: _checkpoint(both, name, options.seed, options.quick) for name in both.models}
     start = read_frames(ETHANOL.val.load(options.data, SMALL_CUTOFF).file)[0]
+    lengths = stretch.LENGTHS[::10] if options.quick else stretch.LENGTHS
     table = FOLDER / "work" / "stretch-quick.csv" if options.quick else FOLDER / "stretch.csv"
     for name, checkpoint in trained.items():
         if checkpoint is not None:
-            results.append(table, stretch.curves(name, checkpoint, start, options.seed), stretch.COLUMNS)
+            results.append(table, stretch.curves(name, checkpoint, start, options.seed, lengths), stretch.COLUMNS)
     report.write(FOLDER, options.quick)
     return failures
 

@@ -37,15 +37,28 @@ def relaxed(atoms: Atoms, potential: EquiREANNCalculator, steps: int = 300) -> A
     return atoms
 
 
-def curves(model: str, checkpoint: Path, start: Atoms, seed: int) -> list[Row]:
-    """Energies of all bonds at all lengths; those that cannot be computed are left out."""
+def kind(atoms: Atoms, i: int, j: int) -> str:
+    """Name of a bond: ``C-O``, ``O-H``; hydrogen comes last."""
+    return "-".join(sorted((atoms.symbols[i], atoms.symbols[j]), key=lambda symbol: (symbol == "H", symbol)))
+
+
+def curves(model: str, checkpoint: Path, start: Atoms, seed: int, lengths: np.ndarray = LENGTHS) -> list[Row]:
+    """Energies of all bonds of ethanol.
+
+    Args:
+        model: name for the table.
+        checkpoint: its potential.
+        start: structure that is relaxed first.
+        seed: of the training.
+        lengths: of the bonds in Angstrom.
+    """
     potential = EquiREANNCalculator(checkpoint)
     atoms, rows = relaxed(start, potential), []
     rest = atoms.get_potential_energy()
     for i, j in all_bonds(atoms):
         kept = {"model": model, "case": "ethanol", "seed": str(seed), "bond": f"{i}-{j}"}
-        kept["kind"] = f"{atoms.symbols[i]}-{atoms.symbols[j]}"
-        for length in LENGTHS:
+        kept["kind"] = kind(atoms, i, j)
+        for length in lengths:
             moved = stretched(atoms, (i, j), float(length))
             moved.calc = potential
             rows.append(kept | {"length": f"{length:.2f}", "energy": f"{moved.get_potential_energy() - rest:.5f}"})
@@ -66,17 +79,17 @@ def sheet(rows: Sequence[Row]) -> Sheet | None:
         f"at {LENGTHS[0]:g} Å",
         f"at {LENGTHS[-1]:g} Å",
     )
-    note = f"Largest number of a curve; ups and downs below {1e3 * TOLERANCE:g} meV do not count. Energies from the relaxed molecule."
+    note = f"Largest number of a curve; ups and downs below {1e3 * TOLERANCE:g} meV do not count. Energies above rest."
     made = Sheet("Bonds of ethanol from 0.6 to 2.5 Å", heading, note=note)
-    for kind, model in distinct(rows, "kind", "model"):
-        own = chosen(rows, kind=kind, model=model)
+    for name, model in sorted(distinct(rows, "kind", "model")):
+        own = chosen(rows, kind=name, model=model)
         energies = [energy for _, energy in _each(own)]
         counts = [extrema(energy, TOLERANCE) for energy in energies]
         ends = [np.mean([energy[place] for energy in energies]) for place in (0, -1)]
-        lowest = min(float(energy.min()) for energy in energies)
+        lowest = round(min(float(energy.min()) for energy in energies), 2)
         most = [str(max(count[which] for count in counts)) for which in (0, 1)]
         made.rows.append(
-            [kind, model, str(len(energies)), *most, f"{lowest:.3f}", *(three_digits(float(e)) for e in ends)]
+            [name, model, str(len(energies)), *most, f"{lowest + 0.0:.2f}", *(three_digits(float(e)) for e in ends)]
         )
     return made
 
@@ -92,16 +105,16 @@ def _each(rows: Sequence[Row]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Energies of all bonds against their length: a panel for each kind."""
-    kinds = [kind for (kind,) in distinct(rows, "kind")]
+    kinds = sorted(name for (name,) in distinct(rows, "kind"))
     names = [model for (model,) in distinct(rows, "model")]
     picture, axes = plots.figure(1, len(kinds), 2.6, 2.8)
     palette = plots.colors(names)
-    for axis, kind in zip(axes.flat, kinds, strict=True):
+    for axis, name in zip(axes.flat, kinds, strict=True):
         for model in names:
-            for number, (length, energy) in enumerate(_each(chosen(rows, kind=kind, model=model))):
+            for number, (length, energy) in enumerate(_each(chosen(rows, kind=name, model=model))):
                 style = "--" if model.endswith(BARE) else "-"
                 axis.plot(length, energy, style, lw=1.1, color=palette[model], label=model if number == 0 else None)
         axis.set(xlabel="length (Å)", ylabel="energy (eV)", ylim=(-2, 25))
-        axis.set_title(kind, fontsize=10)
+        axis.set_title(name, fontsize=10)
     legend(picture, *axes.flat)
     plots.save(picture, path)
