@@ -7,14 +7,8 @@ import dataclasses
 import json
 import warnings
 
-import ase.io
-import numpy as np
 import pytest
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
-from equireann_pyg.datasets import BenchmarkDataset
-from equireann_pyg.datasets.benchmark import Split
 from experiments.benchmarks import budget, models, results, rows, train
 from experiments.benchmarks.case import Case, Frames, Part
 from experiments.benchmarks.run import Suite, run_suite
@@ -23,33 +17,8 @@ from experiments.benchmarks.tables import Sheet, over_seeds, publish, run_sheet
 SMALL = {"num_radial": 4, "num_density": 8, "hidden_channels": [8]}
 
 
-class Springs(BenchmarkDataset):
-    """Three atoms in a harmonic potential."""
-
-    splits = {"train": Split(("train",)), "test": Split(("test",)), "far": Split(("far",))}  # noqa: RUF012
-
-
-def springs(count: int, seed: int) -> list[Atoms]:
-    generator, frames = np.random.default_rng(seed), []
-    rest = np.array([[0.0, 0, 0], [1.1, 0, 0], [0, 1.2, 0]])
-    for index in range(count):
-        moved = 0.1 * generator.normal(size=(3, 3))
-        atoms = Atoms("CHH", rest + moved)
-        atoms.calc = SinglePointCalculator(atoms, energy=2.0 * (moved**2).sum(), forces=-4.0 * moved)
-        atoms.info |= {"turn": float(index), "kind": "even" if index % 2 == 0 else "odd"}
-        frames.append(atoms)
-    return frames
-
-
 @pytest.fixture
-def suite(tmp_path, monkeypatch) -> Suite:
-    data = tmp_path / "data" / "springs"
-    data.mkdir(parents=True)
-    for name, count in (("train", 12), ("test", 6)):
-        ase.io.write(data / f"{name}.xyz", springs(count, len(name)), format="extxyz")
-    monkeypatch.setattr("equireann_pyg.datasets.Springs", Springs, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
+def suite(tmp_path, springs_data) -> Suite:
     def part(split: str, **options) -> Part:
         return Part("Springs", "springs", split, **options)
 
