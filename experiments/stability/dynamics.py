@@ -9,7 +9,7 @@ from pathlib import Path
 import ase.units
 import numpy as np
 from ase import Atoms
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary, ZeroRotation
+from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
 
 from equireann_pyg.files import replacing
@@ -79,9 +79,10 @@ def thermalised(atoms: Atoms, temperature: float, sampled_at: float, seed: int) 
     """
     atoms = Atoms(atoms.numbers, atoms.positions)
     rng = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature - sampled_at, force_temp=True, rng=rng)
-    Stationary(atoms, preserve_temperature=True)
-    ZeroRotation(atoms, preserve_temperature=True)
+    atoms.set_momenta(rng.normal(size=(len(atoms), 3)) * np.sqrt(atoms.get_masses())[:, None])
+    Stationary(atoms)
+    ZeroRotation(atoms)
+    atoms.set_momenta(atoms.get_momenta() * np.sqrt((2 * temperature - sampled_at) / atoms.get_temperature()))
     return atoms
 
 

@@ -89,7 +89,7 @@ def calculator(checkpoint: Path, fast: bool, console: Console) -> Calculator:
             package.parent.mkdir(parents=True, exist_ok=True)
             try:
                 export_potential(load_potential(checkpoint), package)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 console.print(f"not exported, by the kernels: {error}")
                 return EquiREANNCalculator(checkpoint)
     return EquiREANNCalculator(package)

@@ -10,8 +10,9 @@ from equireann_pyg import datasets
 from experiments.accuracy import report, run
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import FILE, published
+from experiments.accuracy.scans import draw_scans
 from experiments.benchmarks import results
-from experiments.benchmarks.results import COLUMNS
+from experiments.benchmarks.results import COLUMNS, SCAN_COLUMNS
 
 
 def row(case: str, model: str, split: str, **entries: str) -> dict[str, str]:
@@ -124,3 +125,22 @@ def test_the_cost_of_mace_is_that_of_the_speed_experiment(tmp_path):
     path.write_text("case,step,contestant,ms\n")
     assert report.mace_cost(path) is None
     assert report.mace_cost() > 50
+
+
+def test_scans_and_their_barriers(folder):
+    base = dict(zip(SCAN_COLUMNS, ("acac", "", "0", "mark", "H-transfer", "", "", "", ""), strict=True))
+    scans = [
+        base | {"model": model, "x": f"{x}", "reference": f"{1 - x * x}", "prediction": f"{3 + scale * (1 - x * x)}"}
+        for model, scale in (("REANN", 1.5), ("EquiREANN", 1.0))
+        for x in (-1.0, -0.5, 0.0, 0.5, 1.0)
+    ]
+    results.append(folder / "results.csv", ROWS, COLUMNS)
+    results.append(folder / "scans.csv", scans, SCAN_COLUMNS)
+    report.main([])
+    text = (folder / "results.md").read_text()
+    assert "| REANN | 1500 (+500) |" in text
+    assert "| EquiREANN | 1000 (+0) |" in text
+    assert "| reference | 1000 |" in text
+    assert (folder / "figures" / "scans.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw_scans([base | {"case": "nowhere"}], folder / "nothing.png")
