@@ -182,6 +182,7 @@ def test_the_command(acid, tmp_path, monkeypatch, capsys):
     assert "Barriers, meV" in text
     assert all((tmp_path / "work" / "figures" / f"{name}.png").is_file() for name in ("dynamics", "scans"))
     capsys.readouterr()
+    monkeypatch.setattr(run.report, "write", lambda *_: None)
     assert run.main(["--quick", *named, *files, "--replicas", "2"]) == 0
     assert capsys.readouterr().out.count("finished before") == 2
 
