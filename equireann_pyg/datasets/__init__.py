@@ -16,11 +16,11 @@ from equireann_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from equireann_pyg.datasets.benchmark import BenchmarkDataset
-    from equireann_pyg.datasets.chains import CarbonChains4G, CumuleneTorsion, GNLCumulene
-    from equireann_pyg.datasets.crystals import LiPS20, MLearn, NbMoTaW
+    from equireann_pyg.datasets.chains import Alkanes, CarbonChains4G, CumuleneTorsion, GNLCumulene
+    from equireann_pyg.datasets.crystals import Li6PS5Cl, LiPS, LiPS20, MLearn, NbMoTaW
     from equireann_pyg.datasets.dimers import ChargeChargeDimers, LodeDimers
     from equireann_pyg.datasets.dipoles import NMAField, SPICEDipeptides, SPICEDipoles
-    from equireann_pyg.datasets.liquids import AqueousNaCl
+    from equireann_pyg.datasets.liquids import AqueousNaCl, Water
     from equireann_pyg.datasets.molecules import RMD17, Acetylacetone, ThreeBPA
     from equireann_pyg.datasets.surfaces import Au2MgO4G, CO2Ni100
 
@@ -28,6 +28,7 @@ __all__ = [
     "RMD17",
     "SPLITS",
     "Acetylacetone",
+    "Alkanes",
     "AqueousNaCl",
     "Au2MgO4G",
     "BenchmarkDataset",
@@ -36,6 +37,8 @@ __all__ = [
     "ChargeChargeDimers",
     "CumuleneTorsion",
     "GNLCumulene",
+    "Li6PS5Cl",
+    "LiPS",
     "LiPS20",
     "LodeDimers",
     "MLearn",
@@ -44,6 +47,7 @@ __all__ = [
     "SPICEDipeptides",
     "SPICEDipoles",
     "ThreeBPA",
+    "Water",
     "cumulene",
 ]
 
@@ -74,11 +78,11 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "benchmark": ("BenchmarkDataset",),
-        "chains": ("CarbonChains4G", "CumuleneTorsion", "GNLCumulene"),
-        "crystals": ("LiPS20", "MLearn", "NbMoTaW"),
+        "chains": ("Alkanes", "CarbonChains4G", "CumuleneTorsion", "GNLCumulene"),
+        "crystals": ("Li6PS5Cl", "LiPS", "LiPS20", "MLearn", "NbMoTaW"),
         "dimers": ("ChargeChargeDimers", "LodeDimers"),
         "dipoles": ("NMAField", "SPICEDipeptides", "SPICEDipoles"),
-        "liquids": ("AqueousNaCl",),
+        "liquids": ("AqueousNaCl", "Water"),
         "molecules": ("RMD17", "Acetylacetone", "ThreeBPA"),
         "surfaces": ("Au2MgO4G", "CO2Ni100"),
     },

@@ -114,3 +114,19 @@ class CarbonChains4G(BenchmarkDataset):
     citation: ClassVar = "Ko, Finkler, Goedecker, Behler, Nat. Commun. 12, 398 (2021)"
     doi: ClassVar = "10.1038/s41467-020-20427-2"
     licence: ClassVar = "GPL-3.0 (the repository)"
+
+
+class Alkanes(BenchmarkDataset):
+    """Linear alkanes C4H10 to C15H32: trained on short chains, tested on long ones.
+
+    Energies count from the straight minimum of each molecule, so that their zero differs from length to length; it is nearly
+    linear in the length. ``info["nC"]`` of the file is the number of carbon atoms. Source: ``C14H30/testing`` of
+    https://github.com/jmbowma/QM-22. Level of theory: B3LYP/cc-pVDZ.
+
+    Splits: ``train`` (900 frames of C4 to C8 and C10), ``val`` (90) and ``test`` (540, the same lengths, C9 and C11 to C15)
+    are an own selection, and must be put into the root by hand.
+    """
+
+    splits: ClassVar = {part: Split((part,)) for part in ("train", "val", "test")}
+    citation: ClassVar = "Qu, Houston, Allison, Schneider, Bowman, J. Chem. Theory Comput. (2024)"
+    licence: ClassVar = "Apache-2.0"

@@ -116,3 +116,36 @@ class LiPS20(BenchmarkDataset):
     doi: ClassVar = "arXiv:2310.02428"
     licence: ClassVar = "none stated by the source"
     units: ClassVar = WITH_STRESS
+
+
+class LiPS(BenchmarkDataset):
+    """Li6.75P3S11 at 520 K, 83 atoms: a superionic conductor.
+
+    Source: ``Datasets/Data_lips`` of https://github.com/M3RG-IITD/MDBENCHGNN, 1000 of the frames of
+    https://doi.org/10.24435/materialscloud:s0-5n. Level of theory: PBE, VASP. Total energies, no stress.
+
+    Splits: ``train`` (500 frames), ``val`` (100) and ``test`` (400) are an own random split, not official, and must be put
+    into the root by hand: errors compare only roughly with those of other splits.
+    """
+
+    splits: ClassVar = {part: Split((part,)) for part in ("train", "val", "test")}
+    citation: ClassVar = "Batzner et al., Nat. Commun. 13, 2453 (2022)"
+    doi: ClassVar = "10.1038/s41467-022-29939-5"
+    licence: ClassVar = "none stated by the source"
+
+
+class Li6PS5Cl(BenchmarkDataset):
+    """Li6PS5Cl, 416 atoms, at 600 K and 1200 K, with stress: large periodic cells.
+
+    Source: https://github.com/MDIL-SNU/sevennet_tutorial, ``data``. Level of theory: VASP, the functional is not stated.
+    Total energies.
+
+    Splits: ``train`` (52 frames, half of either temperature), ``val`` (8), ``test_600K`` (8) and ``test_1200K`` (8) are an
+    own selection; ``test_eos`` (11, an equation of state) is the file of the source. All must be put into the root by hand.
+    """
+
+    splits: ClassVar = {part: Split((part,)) for part in ("train", "val", "test_600K", "test_1200K", "test_eos")}
+    citation: ClassVar = "Park, Kim, Hwang, Han, J. Chem. Theory Comput. 20, 4857 (2024)"
+    doi: ClassVar = "10.1021/acs.jctc.4c00190"
+    licence: ClassVar = "none stated by the source"
+    units: ClassVar = WITH_STRESS

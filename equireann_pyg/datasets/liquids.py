@@ -42,3 +42,19 @@ class AqueousNaCl(BenchmarkDataset):
     citation: ClassVar = "O'Neill, Shi, Fong, Michaelides, Schran, J. Phys. Chem. Lett. (2024)"
     doi: ClassVar = "arXiv:2311.01527"
     licence: ClassVar = "CC BY-SA 4.0"
+
+
+class Water(BenchmarkDataset):
+    """Liquid water, 64 molecules at many densities, with large forces.
+
+    Source: the example and its history of https://github.com/zhangylch/Equivariant-MPNN, 162 of the 1593 frames of
+    https://github.com/BingqingCheng/ab-initio-thermodynamics-of-water. Level of theory: revPBE0-D3, CP2K. Total energies.
+
+    Splits: ``train`` (110 frames), ``val`` (16) and ``test`` (36) are an own random split, not official, and must be put
+    into the root by hand.
+    """
+
+    splits: ClassVar = {part: Split((part,)) for part in ("train", "val", "test")}
+    citation: ClassVar = "Cheng, Engel, Behler, Dellago, Ceriotti, PNAS 116, 1110 (2019)"
+    doi: ClassVar = "10.1073/pnas.1815117116"
+    licence: ClassVar = "none stated by the source"

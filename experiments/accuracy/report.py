@@ -1,4 +1,4 @@
-"""Print our errors beside published ones, write results.md and draw error against cost.
+"""Print our errors beside published ones, write results.md, and draw error against cost and the scans.
 
 python -m experiments.accuracy.report [--quick] [--case 3bpa]
 """
@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equireann_pyg.evaluation import plots
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import Published, published
+from experiments.accuracy.scans import barrier_sheet, draw_scans
+from experiments.accuracy.sheets import case_sheet, measure_of, rmd17_sheet, stress_sheet
 from experiments.accuracy.suite import SUITE
 from experiments.benchmarks.figures import legend, plain_log
 from experiments.benchmarks.models import models
 from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import (
-    Sheet,
-    chosen,
-    distinct,
-    energy_and_forces,
-    mean,
-    over_seeds,
-    publish,
-    run_sheet,
-)
+from experiments.benchmarks.tables import Sheet, chosen, distinct, mean, publish, run_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,54 +33,6 @@ TIMED = "rmd17-aspirin"
 
 SPEED, TRAIN8 = Path(__file__).parents[1] / "speed" / "results.csv", 8
 """Results of the speed experiment, and the number of molecules of its training step."""
-
-
-def measure_of(case: str, others: Sequence[Published]) -> str:
-    """The measure that papers quote for a case."""
-    return next((entry.measure for entry in others if entry.set == case), "RMSE")
-
-
-def case_sheet(name: str, rows: Sequence[Row], others: Sequence[Published]) -> Sheet:
-    """Our errors and published ones of a case: models in rows, tests in columns."""
-    measure, rows = measure_of(name, others), chosen(rows, config_type="all")
-    splits = [split for (split,) in distinct(rows, "split")]
-    columns = [f"{split} ({chosen(rows, split=split)[0]['frames']})" for split in splits]
-    title = f"{CASES[name].title} ({name}): {rows[0]['epochs']} epochs"
-    sheet = Sheet(title, (f"{measure}, energy meV / forces meV/Å", *columns), note=_note(name, others))
-    for (model,) in distinct(rows, "model"):
-        own = [chosen(rows, split=split, model=model) for split in splits]
-        sheet.rows.append([f"{model} (this work)", *(energy_and_forces(cell, measure.lower()) for cell in own)])
-    known = {(entry.label, entry.split): entry for entry in others if entry.set == name}
-    for label in dict.fromkeys(label for label, _ in known):
-        sheet.rows.append([label, *(_published(known.get((label, split))) for split in splits)])
-    return sheet
-
-
-def _published(entry: Published | None) -> str:
-    if entry is None:
-        return "-"
-    return " / ".join("-" if value is None else f"{value:g}" for value in (entry.energy, entry.forces))
-
-
-def _note(name: str, others: Sequence[Published]) -> str:
-    sources = dict.fromkeys(entry.source for entry in others if entry.set == name)
-    quoted = f"Published: {'; '.join(sources)}, trained by their authors' budgets, on GPUs." if sources else ""
-    remark = CASES[name].remark
-    return " ".join(part for part in (f"{remark[:1].upper()}{remark[1:]}." if remark else "", quoted) if part)
-
-
-def stress_sheet(rows: Sequence[Row]) -> Sheet | None:
-    """Energies per atom, forces and stress of the sets that have stress."""
-    with_stress = [row for row in chosen(rows, config_type="all") if row["stress_rmse"]]
-    if not with_stress:
-        return None
-    quantities = ("energy_per_atom", "forces", "stress")
-    heading = ("set", "test", "model", "energy meV/atom", "forces meV/Å", "stress meV/Å³")
-    sheet = Sheet("Sets with stress: RMSE", heading)
-    for case, split, model in distinct(with_stress, "case", "split", "model"):
-        own = chosen(with_stress, case=case, split=split, model=model)
-        sheet.rows.append([case, split, model, *(over_seeds(own, f"{name}_rmse") for name in quantities)])
-    return sheet
 
 
 def draw(rows: Sequence[Row], others: Sequence[Published], path: Path) -> None:
@@ -109,7 +54,7 @@ def draw(rows: Sequence[Row], others: Sequence[Published], path: Path) -> None:
         if name == TIMED:
             _mace(axis, theirs)
         axis.set_title(f"{name}, {split}", fontsize=10)
-    legend(picture, *axes.flat, wide=len(cases) > 1)
+    legend(picture, *axes.flat)
     plots.save(picture, path)
 
 
@@ -160,16 +105,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         parser.exit(1, "no results yet: run python -m experiments.accuracy.run\n")
     folder = SUITE.folder / "work" if options.quick else SUITE.folder
+    scans = [row for row in SUITE.rows("scans", options.quick) if row["case"] in options.case]
+    sheets = list(_sheets([row for row in rows if row["case"] in options.case], scans, others))
     every = options.case == list(CASES)
-    found = [name for (name,) in distinct(rows, "case") if name in options.case]
-    sheets = [case_sheet(name, chosen(rows, case=name), others) for name in found]
-    if every:
-        sheets += [sheet for sheet in (stress_sheet(rows), run_sheet(rows)) if sheet is not None]
     title = "Accuracy: results" + (" of quick runs" if options.quick else "")
     publish(sheets, folder / "results.md" if every else folder / "work" / "results-part.md", title)
-    if every and any(chosen(rows, case=name, split=split) for name, split in DRAWN.items()):
+    if not every:
+        return
+    if any(chosen(rows, case=name, split=split) for name, split in DRAWN.items()):
         draw(rows, others, folder / "figures" / "error-cost.png")
         print(folder / "figures" / "error-cost.png")
+    if scans:
+        draw_scans(scans, folder / "figures" / "scans.png")
+        print(folder / "figures" / "scans.png")
+
+
+def _sheets(rows: Sequence[Row], scans: Sequence[Row], others: Sequence[Published]) -> Iterator[Sheet]:
+    molecules = [row for row in rows if row["case"].startswith("rmd17-")]
+    names = [name for (name,) in distinct(rows, "case")]
+    for name in names:
+        if not name.startswith("rmd17-"):
+            yield case_sheet(name, chosen(rows, case=name), others)
+        elif molecules and name == molecules[0]["case"]:
+            yield rmd17_sheet(molecules, others)
+    for sheet in (barrier_sheet(scans), stress_sheet(rows)):
+        if sheet is not None:
+            yield sheet
+    yield run_sheet(rows)
 
 
 if __name__ == "__main__":

@@ -9,4 +9,5 @@ from experiments.benchmarks.models import models
 from experiments.benchmarks.run import Suite
 
 MODELS = {name: recipe for name, recipe in models().items() if name != "EANN"}
-SUITE = Suite(Path(__file__).parent, CASES, MODELS)
+QUICK = ("3bpa", "acac", "rmd17-aspirin", "rmd17-ethanol", "co2-ni100", "water", "li6ps5cl", "mlearn-Mo")
+SUITE = Suite(Path(__file__).parent, CASES, MODELS, scans="scans", progress="progress", quick_cases=QUICK)

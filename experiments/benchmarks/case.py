@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+from ase.io.formats import string2index
 from torch_geometric.data import Data
 
 from equireann_pyg import datasets
 from equireann_pyg.data import AtomsDataset, read_frames
+
+Coordinate = str | Callable[[Atoms], float]
+"""Abscissa of a scan: an entry of ``info``, or what is measured of a structure."""
+
+INDEX = "index"
+"""Coordinate of a scan whose frames come in order and have no better one: the number of the frame."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +30,11 @@ class Part:
         folder: its folder among the data.
         split: name of the split.
         frames: selection as ASE writes it.
+        without: frames of that selection to leave out, likewise.
         options: further arguments of the class.
         otherwise: split and selection that stand in where the split has to be put there by hand and is not.
         group: entry of ``info`` by which errors are listed, in place of ``config_type``.
-        scan: entry of ``info`` against which predictions are kept, for a figure.
+        scan: coordinate against which predictions are kept, for a figure.
         optional: leave it out, with a word, where it cannot be had.
     """
 
@@ -33,10 +42,11 @@ class Part:
     folder: str
     split: str
     frames: str = ":"
+    without: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     otherwise: tuple[str, str] | None = None
     group: str | None = None
-    scan: str | None = None
+    scan: Coordinate | None = None
     optional: bool = False
 
     def load(self, data: Path, cutoff: float) -> Frames:
@@ -59,6 +69,10 @@ class Part:
         kind = getattr(datasets, self.kind)
         dataset = kind(data / self.folder, self.split, cutoff, frames=self.frames, **self.options)
         source = f"{dataset.path.name}@{self.frames}"
+        if self.without is not None:
+            left = set(range(len(dataset.graphs))[string2index(self.without)])
+            kept = [graph for index, graph in enumerate(dataset.graphs) if index not in left]
+            return Frames(self, kept, f"{source} without {self.without}", dataset.files[0])
         return self._grouped(Frames(self, dataset.graphs, source, dataset.files[0]))
 
     def _cumulene(self, cutoff: float) -> Frames:
@@ -71,7 +85,7 @@ class Part:
 
     def _grouped(self, frames: Frames) -> Frames:
         if self.group is not None:
-            for graph, value in zip(frames.graphs, frames.info(self.group), strict=True):
+            for graph, value in zip(frames.graphs, frames.values(self.group), strict=True):
                 graph.config_type = str(value)
         return frames
 
@@ -94,8 +108,8 @@ class Frames:
     file: str = ""
     stride: int = 1
 
-    def info(self, entry: str) -> list[Any]:
-        """An entry of ``info`` of every frame.
+    def values(self, coordinate: Coordinate) -> list[Any]:
+        """An entry of ``info``, or what is measured, of every frame.
 
         Raises:
             ValueError: if the frames of the file are others than the graphs.
@@ -103,7 +117,11 @@ class Frames:
         frames = read_frames(self.file)[:: self.stride]
         if len(frames) != len(self.graphs):
             raise ValueError(f"{self.file}: {len(frames)} frames, but {len(self.graphs)} graphs: list no config_types")
-        return [frame.info.get(entry) for frame in frames]
+        if coordinate == INDEX:
+            return list(range(len(frames)))
+        if callable(coordinate):
+            return [coordinate(frame) for frame in frames]
+        return [frame.info.get(coordinate) for frame in frames]
 
     def thinned(self, largest: int) -> Frames:
         """At most so many frames, evenly spread."""
@@ -126,10 +144,13 @@ class Case:
         val: validation frames; the weights with the smallest validation loss are tested.
         tests: test frames by name.
         cutoff: in Angstrom.
-        epochs: full budget.
+        minutes: budget of the steps in minutes of one core; the number of epochs follows from a short timing.
+        longer: budget of some models by name, where it is another one.
+        epochs: a fixed number of epochs in place of minutes.
         iterations: T of every model that has messages; None leaves it to the model.
-        batch_size: frames per step.
-        energy_weight: of the loss; the number of atoms makes an error of the total energy count.
+        batch_size: frames per step; None leaves it to the model's configuration.
+        energy_weight: of the loss; the number of atoms makes an error of the total energy count. A number, or the plan of
+            a :class:`~equireann_pyg.training.loss.WeightSchedule`.
         stress_weight: likewise, of the virial per atom.
         quick: epochs and training frames of a quick run.
         remark: what to know when reading the numbers.
@@ -142,12 +163,14 @@ class Case:
     val: Part
     tests: Mapping[str, Part]
     cutoff: float
-    epochs: int
+    minutes: float = 25.0
+    longer: Mapping[str, float] = field(default_factory=dict)
+    epochs: int | None = None
     iterations: int | None = None
-    batch_size: int = 8
-    energy_weight: float = 20.0
-    stress_weight: float = 10.0
-    quick: tuple[int, int] = (5, 40)
+    batch_size: int | None = None
+    energy_weight: Any = 20.0
+    stress_weight: Any = 10.0
+    quick: tuple[int, int] = (2, 16)
     remark: str = ""
 
     def load(self, data: Path) -> Sets:
@@ -166,6 +189,10 @@ class Case:
                 missing[name] = str(error)
         return Sets(self.train.load(data, self.cutoff), self.val.load(data, self.cutoff), tests, missing)
 
+    def minutes_of(self, model: str) -> float:
+        """Budget of a model by name, in minutes of one core."""
+        return self.longer.get(model, self.minutes)
+
 
 @dataclass
 class Sets:
@@ -177,7 +204,7 @@ class Sets:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-QUICK_TESTS = 24
+QUICK_TESTS = 12
 """Largest number of frames of each other set in a quick run."""
 
 

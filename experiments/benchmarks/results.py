@@ -7,6 +7,7 @@ import fcntl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from equireann_pyg.files import replacing
 
@@ -15,10 +16,13 @@ Row = dict[str, str]
 COLUMNS = (
     *("case", "model", "split", "config_type", "frames", "energy_rmse", "energy_mae"),
     *("energy_per_atom_rmse", "energy_per_atom_mae", "forces_rmse", "forces_mae", "stress_rmse", "stress_mae"),
-    *("epochs", "steps", "train_frames", "batch_size", "cutoff", "iterations", "parameters", "seed"),
+    *("minutes", "epochs", "steps", "train_frames", "batch_size", "cutoff", "iterations", "parameters", "seed"),
     *("seconds", "ms_per_step", "threads", "cpu", "torch", "package", "date", "source", "recipe"),
 )
 """Columns of ``results.csv``: energies in meV, forces in meV/Angstrom, stress in meV/Angstrom^3."""
+
+PROGRESS_COLUMNS = ("case", "model", "seed", "recipe", "steps", "minutes", "energy_rmse", "forces_rmse")
+"""Columns of a table of validation errors against the processor time of the steps until then, in minutes."""
 
 SCAN_COLUMNS = ("case", "model", "seed", "recipe", "split", "group", "x", "reference", "prediction")
 """Columns of ``scans.csv``: energies in eV."""
@@ -47,11 +51,22 @@ def write(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
         writer.writerows(rows)
 
 
-def append(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Add the rows of a run to a table, in place of those of an earlier run of the same case, model and seed."""
-    same = {run_of(row) for row in rows}
-    with _locked(path):
-        write(path, [*(row for row in read(path) if run_of(row) not in same), *rows], columns)
+RUN = ("case", "model", "seed")
+"""Columns that tell one run from another."""
+
+
+def append(path: Path, rows: Sequence[Row], columns: Sequence[str], key: Sequence[str] = RUN) -> None:
+    """Add the rows of a run to a table, in place of those of an earlier run with the same entries in ``key``."""
+    same = {tuple(row[name] for name in key) for row in rows}
+    with locked(path):
+        kept = [row for row in read(path) if tuple(row[name] for name in key) not in same]
+        write(path, [*kept, *rows], columns)
+
+
+def add(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Add rows to a table that keeps every line."""
+    with locked(path):
+        write(path, [*read(path), *rows], columns)
 
 
 def run_of(row: Row) -> tuple[str, str, str]:
@@ -60,10 +75,26 @@ def run_of(row: Row) -> tuple[str, str, str]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Lets one process at a time change a file; the lock of a process that dies is free again."""
-    lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as file:
+    with _lock(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """Whether a file or folder is ours as long as the context lasts; not if another process has it."""
+    with _lock(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _lock(path: Path) -> TextIO:
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return open(lock, "w")

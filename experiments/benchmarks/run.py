@@ -5,26 +5,22 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import lightning
 import torch
 from rich.console import Console
 
-from equireann_pyg import Potential
-from equireann_pyg.evaluation import errors_by_type, predict
 from equireann_pyg.files import user_cache
 from experiments.benchmarks import results
-from experiments.benchmarks.case import Case, Frames, Sets, quick
-from experiments.benchmarks.models import Recipe, fingerprint
-from experiments.benchmarks.results import COLUMNS, SCAN_COLUMNS, Row
-from experiments.benchmarks.train import Trained, train
+from experiments.benchmarks.budget import epochs_of
+from experiments.benchmarks.case import Case, Sets, quick
+from experiments.benchmarks.models import Recipe
+from experiments.benchmarks.results import COLUMNS, PROGRESS_COLUMNS, SCAN_COLUMNS
+from experiments.benchmarks.rows import Job, measured, progress
+from experiments.benchmarks.train import train
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,7 @@ class Suite:
         models: by name.
         name: of the tables: ``results`` gives ``results.csv``.
         scans: name of the table of scans; None keeps none.
+        progress: name of the table of validation errors in the course of the trainings; None keeps none.
         quick_cases: cases of a quick run; all by default.
     """
 
@@ -45,6 +42,7 @@ class Suite:
     models: Mapping[str, Recipe]
     name: str = "results"
     scans: str | None = None
+    progress: str | None = None
     quick_cases: Sequence[str] | None = None
 
     def table(self, name: str, fast: bool) -> Path:
@@ -64,35 +62,6 @@ class Suite:
         return sorted(results.read(self.table(name, fast)), key=place)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training.
-
-    Args:
-        case: case, with its budget.
-        name: name of the model.
-        recipe: the model and its training.
-        seed: of parameters and shuffling.
-    """
-
-    case: Case
-    name: str
-    recipe: Recipe
-    seed: int
-
-    def model(self) -> torch.nn.Module:
-        """The untrained model, the same for the same seed."""
-        lightning.seed_everything(self.seed, verbose=False)
-        return self.recipe.build(self.case.elements, self.case.cutoff, self.case.iterations)
-
-    def mark(self, sets: Sets, model: torch.nn.Module) -> str:
-        """Changes whenever the run would be another one."""
-        sources = [sets.train.source, sets.val.source, *(f"{k} {v.source}" for k, v in sorted(sets.tests.items()))]
-        case = self.case
-        budget = [case.epochs, case.batch_size, case.energy_weight, case.stress_weight]
-        return fingerprint(model, asdict(self.recipe.training), budget, sources)
-
-
 def options_of(suite: Suite, description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,7 +70,9 @@ def options_of(suite: Suite, description: str | None, arguments: Sequence[str] |
     parser.add_argument("--case", nargs="+", choices=list(suite.cases), help="only these cases")
     parser.add_argument("--model", nargs="+", choices=list(suite.models), help="only these models")
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, help="in place of the budget of each case")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--epochs", type=int, help="in place of the budget of each case")
+    budget.add_argument("--minutes", type=float, help="likewise, in minutes of one core")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
 
@@ -118,11 +89,7 @@ def run_suite(suite: Suite, description: str | None = None, arguments: Sequence[
         number of jobs that failed or could not be started.
     """
     options = options_of(suite, description, arguments)
-    os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # checkpoints are never unpickled
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    torch.set_num_threads(options.threads)
+    be_quiet(options.threads)
     console, failures = Console(soft_wrap=True), 0
     for case in _cases(suite, options):
         try:
@@ -137,6 +104,15 @@ def run_suite(suite: Suite, description: str | None = None, arguments: Sequence[
     return failures
 
 
+def be_quiet(threads: int) -> None:
+    """Threads of the process, no chatter of Lightning, and checkpoints that are never unpickled."""
+    os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    torch.set_num_threads(threads)
+
+
 def _cases(suite: Suite, options: argparse.Namespace) -> Iterator[Case]:
     chosen = options.case or (suite.quick_cases if options.quick else None) or suite.cases
     for name in chosen:
@@ -148,6 +124,8 @@ def _jobs(suite: Suite, case: Case, sets: Sets, options: argparse.Namespace, con
         case, sets = quick(case, sets)
     if options.epochs is not None:
         case = replace(case, epochs=options.epochs)
+    if options.minutes is not None:
+        case = replace(case, epochs=None, minutes=options.minutes, longer={})
     for seed in options.seed:
         for name in options.model or suite.models:
             try:
@@ -160,90 +138,46 @@ def _jobs(suite: Suite, case: Case, sets: Sets, options: argparse.Namespace, con
 
 
 def run_job(suite: Suite, job: Job, sets: Sets, fast: bool, say: Callable[[str], None]) -> None:
-    """Train and test one model, unless that is done.
+    """Train and test one model, unless that is done, or another process does it.
 
     Raises:
         ValueError: if the model cannot be built or has diverged.
     """
-    table, model = suite.table(suite.name, fast), job.model()
-    mark, title = job.mark(sets, model), f"{job.case.name}, {job.name}, seed {job.seed}"
-    key = (job.case.name, job.name, str(job.seed))
-    if any(results.run_of(row) == key and row["recipe"] == mark for row in results.read(table)):
-        say(f"{title}: finished before")
-        return
+    mark = job.mark(sets, job.model())
     folder = suite.folder / "work" / f"{job.case.name}-{job.name}-seed{job.seed}-{mark}"
-    trained = train(model, job.case, sets, job.recipe.training, job.seed, folder, progress=Console().is_terminal)
-    rows, scans = measured(job, sets, trained, mark)
-    if scans and suite.scans is not None:
-        results.append(suite.table(suite.scans, fast), scans, SCAN_COLUMNS)
-    results.append(table, rows, COLUMNS)
-    first = rows[0]
-    say(
-        f"{title}: {first['split']}: energy {first['energy_rmse']} meV, forces {first['forces_rmse'] or '-'} meV/A "
-        f"(RMSE), {first['seconds']} s"
+    with results.taken(folder) as ours:
+        if not ours:
+            say(f"{job.title}: another process is at it")
+        elif _finished(suite, job, mark, fast):
+            say(f"{job.title}: finished before")
+        else:
+            say(_run(suite, job, sets, fast, folder, mark))
+
+
+def _finished(suite: Suite, job: Job, mark: str, fast: bool) -> bool:
+    key = (job.case.name, job.name, str(job.seed))
+    return any(
+        results.run_of(row) == key and row["recipe"] == mark for row in results.read(suite.table(suite.name, fast))
     )
 
 
-def measured(job: Job, sets: Sets, trained: Trained, mark: str) -> tuple[list[Row], list[Row]]:
-    """Rows of all test sets, and scans."""
-    rows, scans = [], []
-    common = _common(job, sets, trained) | {"recipe": mark}
-    for split, frames in sets.tests.items():
-        outputs = predict(trained.potential, frames.graphs)
-        errors = errors_by_type(outputs, frames.graphs)
-        if len(errors) == 2:  # one kind: the same as all
-            errors = {"all": errors["all"]}
-        for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
-            numbers = {name: f"{value:.4g}" for name, value in values.items()}
-            rows.append(common | numbers | {"split": split, "config_type": kind, "source": frames.source})
-        if frames.part.scan is not None:
-            energies = [float(output["energy"]) for output in outputs]
-            scans += _scan(common, split, frames, frames.part.scan, energies)
-    return rows, scans
-
-
-def _scan(common: Row, split: str, frames: Frames, entry: str, energies: list[float]) -> list[Row]:
-    kept = {name: common[name] for name in ("case", "model", "seed", "recipe")}
-    points = zip(frames.info(entry), frames.graphs, energies, strict=True)
-    return [
-        kept
-        | {"split": split, "group": str(graph.get("config_type") or ""), "x": f"{float(x):.6g}"}
-        | {"reference": f"{float(graph.energy):.6f}", "prediction": f"{energy:.6f}"}
-        for x, graph, energy in points
-    ]
-
-
-def _common(job: Job, sets: Sets, trained: Trained) -> Row:
-    case, potential = job.case, trained.potential
-    return {
-        "case": case.name,
-        "model": job.name,
-        "epochs": str(case.epochs),
-        "steps": str(trained.steps),
-        "train_frames": str(len(sets.train.graphs)),
-        "batch_size": str(case.batch_size),
-        "cutoff": f"{case.cutoff:g}",
-        "iterations": str(getattr(potential.model, "num_iterations", "")),
-        "parameters": str(parameters(potential)),
-        "seed": str(job.seed),
-        "seconds": f"{trained.seconds:.0f}",
-        "ms_per_step": f"{trained.ms_per_step:.3g}",
-        "threads": str(torch.get_num_threads()),
-        "cpu": cpu(),
-        "torch": version("torch"),
-        "package": version("equireann_pyg"),
-        "date": str(date.today()),
-    }
-
-
-def parameters(potential: Potential) -> int:
-    """Number of trained parameters."""
-    return sum(parameter.numel() for parameter in potential.parameters())
-
-
-def cpu() -> str:
-    """Name of the processor."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+def _run(suite: Suite, job: Job, sets: Sets, fast: bool, folder: Path, mark: str) -> str:
+    """Train, test and add to the tables; the last one says that all is done."""
+    model, epochs = job.model(), job.case.epochs
+    if epochs is None:
+        file = folder.parent / f"{job.case.name}-{job.name}-{mark}.json"  # for all seeds
+        epochs = epochs_of(job.minutes, model, job.case, sets, job.recipe, job.seed, file)
+        model = job.model()
+    show = Console().is_terminal
+    trained = train(model, replace(job.case, epochs=epochs), sets, job.recipe, job.seed, folder, progress=show)
+    rows, scans = measured(job, sets, trained, epochs, mark)
+    if scans and suite.scans is not None:
+        results.append(suite.table(suite.scans, fast), scans, SCAN_COLUMNS)
+    if suite.progress is not None:
+        results.append(suite.table(suite.progress, fast), progress(job, trained, mark), PROGRESS_COLUMNS)
+    results.append(suite.table(suite.name, fast), rows, COLUMNS)
+    first = rows[0]
+    return (
+        f"{job.title}: {first['split']}: energy {first['energy_rmse']} meV, forces {first['forces_rmse'] or '-'} meV/A "
+        f"(RMSE), {epochs} epochs, {first['seconds']} s"
+    )

@@ -105,6 +105,7 @@ def run_sheet(rows: Sequence[Row], title: str = "Runs") -> Sheet:
         "T",
         "parameters",
         "frames",
+        "min",
         "epochs",
         "steps",
         "time, s",
@@ -116,11 +117,15 @@ def run_sheet(rows: Sequence[Row], title: str = "Runs") -> Sheet:
     for case, model in distinct(rows, "case", "model"):
         runs = list({row["seed"]: row for row in chosen(rows, case=case, model=model)}.values())
         first = runs[0]
-        fixed = [first[name] for name in ("iterations", "parameters", "train_frames", "epochs", "steps")]
+        fixed = [
+            first.get(name) or "" for name in ("iterations", "parameters", "train_frames", "minutes", "epochs", "steps")
+        ]
         times = [over_seeds(runs, "seconds"), over_seeds(runs, "ms_per_step")]
         sheet.rows.append([case, model, *fixed, *times, ", ".join(run["seed"] for run in runs), first["threads"]])
     machines = {f"{row['cpu']}, torch {row['torch']}, equireann_pyg {row['package']}" for row in rows}
     sheet.note = (
-        "; ".join(sorted(machines)) + ". Times are of a machine that may have been busy; see the table of costs."
+        "; ".join(sorted(machines))
+        + ". Budgets, min, are minutes of one core for the steps alone. Times are of a machine that "
+        "may have been busy; see the table of costs."
     )
     return sheet

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,18 @@ from equireann_pyg.data import AtomsDataModule, Batches
 from equireann_pyg.potential.checkpoint import load_plain
 from equireann_pyg.training import PotentialTask
 from equireann_pyg.training.callbacks import ExponentialMovingAverage
-from equireann_pyg.training.loss import PotentialLoss
+from equireann_pyg.training.loss import PotentialLoss, WeightSchedule
+from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.schedule import Schedule
 from experiments.benchmarks.case import Case, Sets
-from experiments.benchmarks.models import Training
+from experiments.benchmarks.models import Recipe, instance
 
 VALIDATIONS = 50
 """Times a run is validated and saved, about."""
 
 
 class Clock(lightning.Callback):
-    """Wall-clock seconds of a run and processor time of its steps, over all its parts.
+    """Wall-clock seconds of a run, processor time of its steps, and errors of its validations, over all its parts.
 
     What was done after the last checkpoint of an interrupted run is not counted: it is done again.
     """
@@ -35,14 +35,17 @@ class Clock(lightning.Callback):
     def __init__(self) -> None:
         self.seconds, self.busy, self.steps = 0.0, 0.0, 0
         self._start = self._step = 0.0
+        self.history: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"seconds": self.seconds + time.perf_counter() - self._start, "busy": self.busy, "steps": self.steps}
+        seconds = self.seconds + time.perf_counter() - self._start
+        return {"seconds": seconds, "busy": self.busy, "steps": self.steps, "history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.seconds, self.busy, self.steps = state_dict["seconds"], state_dict["busy"], state_dict["steps"]
+        self.history = list(state_dict["history"])
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start."""
@@ -56,6 +59,15 @@ class Clock(lightning.Callback):
         """End of a step."""
         self.busy += time.process_time() - self._step
         self.steps += 1
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Keep the errors, with the processor time until then."""
+        entry = {"busy": self.busy, "steps": float(self.steps)}
+        for error in ("energy_rmse", "forces_rmse"):
+            value = trainer.callback_metrics.get(f"val/{with_unit(error)}")
+            if value is not None:
+                entry[error] = float(value)
+        self.history.append(entry)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Stop."""
@@ -72,22 +84,20 @@ class Trained:
         seconds: wall-clock time of the training, with validation.
         steps: optimiser steps.
         ms_per_step: processor time of a step, of all threads together.
+        history: of each validation the processor time (``busy``, seconds) and steps until then, and its errors in meV and
+            meV/Angstrom.
     """
 
     potential: Potential
     seconds: float
     steps: int
     ms_per_step: float
+    history: list[dict[str, float]]
 
 
 def interval(epochs: int) -> int:
     """Epochs from one validation to the next: a divisor of ``epochs``, so that the last epoch is validated."""
     return max(n for n in range(1, max(1, epochs // VALIDATIONS) + 1) if epochs % n == 0)
-
-
-def cosine(steps: int) -> Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]:
-    """Learning rate that falls to zero over so many steps."""
-    return lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
 def sound(path: Path) -> Path | None:
@@ -99,49 +109,84 @@ def sound(path: Path) -> Path | None:
     return path
 
 
+def batch_size(case: Case, how: Recipe) -> int:
+    """Frames per step: those of the case, else of the recipe."""
+    return case.batch_size or how.training.batch_size
+
+
+def steps_per_epoch(case: Case, sets: Sets, how: Recipe) -> int:
+    """Steps of an epoch, the last of which may have fewer frames."""
+    return -(-len(sets.train.graphs) // batch_size(case, how))
+
+
 def train(
-    model: torch.nn.Module, case: Case, sets: Sets, how: Training, seed: int, folder: Path, progress: bool = True
+    model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, seed: int, folder: Path, progress: bool = True
 ) -> Trained:
     """Train, from the last checkpoint in ``folder`` if there is one.
 
     Args:
         model: untrained.
-        case: budget and weights of the loss.
+        case: budget in epochs, and weights of the loss.
         sets: its frames.
-        how: optimiser and averages.
+        how: optimiser, averages and repulsion.
         seed: of the shuffling.
         folder: for checkpoints.
         progress: show a progress bar.
+
+    Raises:
+        ValueError: if the number of epochs is not known, or the training diverges.
     """
-    data = AtomsDataModule(case.cutoff, batches=Batches(case.batch_size, seed=seed))
-    data.datasets = {"train": sets.train.graphs, "val": sets.val.graphs}
-    steps = case.epochs * -(-len(sets.train.graphs) // case.batch_size)
-    task = PotentialTask(
-        model,
-        PotentialLoss(case.energy_weight, 1.0, case.stress_weight),
-        optimizer=lambda parameters: torch.optim.Adam(parameters, how.learning_rate, how.betas),
-        schedule=Schedule(cosine(steps), "step", how.warmup_steps),
-        warm_start=how.warm_start(),
-    )
+    if case.epochs is None:
+        raise ValueError(f"{case.name}: set epochs, or let experiments.benchmarks.budget.epochs_of find them")
     clock = Clock()
-    trainer = make_trainer(case.epochs, how, clock, folder, progress)
-    trainer.fit(task, data, ckpt_path=sound(folder / "last.ckpt"))
-    potential = load_potential(folder / "best.ckpt")
-    return Trained(potential, clock.seconds, clock.steps, 1e3 * clock.busy / max(1, clock.steps))
-
-
-def make_trainer(epochs: int, how: Training, clock: Clock, folder: Path, progress: bool) -> lightning.Trainer:
-    """Trainer that validates, and saves after each validation."""
     keep = ModelCheckpoint(folder, "best", monitor="val/loss", save_last=True, enable_version_counter=False)
-    return lightning.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        gradient_clip_val=how.clip,
-        callbacks=[ExponentialMovingAverage(how.decay), clock, keep, *([RichProgressBar(leave=False)] * progress)],
-        check_val_every_n_epoch=interval(epochs),
-        logger=False,
+    callbacks = [clock, keep, *([RichProgressBar(leave=False)] * progress)]
+    trainer = make_trainer(
+        how,
+        callbacks,
+        max_epochs=case.epochs,
+        check_val_every_n_epoch=interval(case.epochs),
         enable_progress_bar=progress,
-        enable_model_summary=False,
+    )
+    task = make_task(model, case, how, case.epochs * steps_per_epoch(case, sets, how))
+    trainer.fit(task, make_data(case, sets, how, seed), ckpt_path=sound(folder / "last.ckpt"))
+    potential = load_potential(folder / "best.ckpt")
+    return Trained(potential, clock.seconds, clock.steps, 1e3 * clock.busy / max(1, clock.steps), clock.history)
+
+
+def make_data(case: Case, sets: Sets, how: Recipe, seed: int) -> AtomsDataModule:
+    """Batches of the training and validation frames."""
+    data = AtomsDataModule(case.cutoff, batches=Batches(batch_size(case, how), seed=seed))
+    data.datasets = {"train": sets.train.graphs, "val": sets.val.graphs}
+    return data
+
+
+def make_task(model: torch.nn.Module, case: Case, how: Recipe, steps: int) -> PotentialTask:
+    """What Lightning trains, over so many steps."""
+    energy, stress = (
+        instance(WeightSchedule, weight) if isinstance(weight, dict) else weight
+        for weight in (case.energy_weight, case.stress_weight)
+    )
+    training = how.training
+    return PotentialTask(
+        model,
+        PotentialLoss(energy, 1.0, stress),
+        optimizer=training.make_optimizer(),
+        schedule=Schedule(training.make_scheduler(steps), "step", training.warmup_steps),
+        warm_start=training.warm_start(),
+        repulsion=how.build_repulsion(),
+    )
+
+
+def make_trainer(how: Recipe, callbacks: list[lightning.Callback], **options: Any) -> lightning.Trainer:
+    """Trainer on the CPU, without anything that is not asked for."""
+    average = [] if how.training.decay is None else [ExponentialMovingAverage(how.training.decay)]
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return lightning.Trainer(
+        accelerator="cpu",
+        gradient_clip_val=how.training.clip,
+        callbacks=[*average, *callbacks],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **(quiet | options),
     )

@@ -18,13 +18,13 @@ from torch import Tensor
 from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn.scaling import calibrate
 from experiments.accuracy.cases import CASES as ACCURACY
-from experiments.benchmarks.models import Plan, Recipe, WarmStarted, models
+from experiments.benchmarks.models import Plan, Recipe, WarmStarted, models, standard
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.run import Suite, run_suite
 from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_forces
 from experiments.non_local.cases import CASES
 
-FULL = models()["EquiREANN-plus"]
+FULL = models()[standard()]
 HIDDEN = FULL.plan["init_args"]["rule"]["init_args"]["hidden_channels"]
 
 
@@ -96,7 +96,7 @@ VARIANTS = {
 
 SMALL = {
     "3bpa": replace(ACCURACY["3bpa"], epochs=15),
-    "c9h4-200": replace(CASES["c9h4-200"], epochs=25, quick=(5, 40)),
+    "c9h4-200": replace(CASES["c9h4-200"], epochs=25),
 }
 SUITE = Suite(Path(__file__).parent, SMALL, VARIANTS, "ablation", quick_cases=("c9h4-200",))
 SHOWN = {"3bpa": ("300K", "600K"), "c9h4-200": ("test",)}

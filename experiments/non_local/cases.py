@@ -22,7 +22,7 @@ CARBON = partial(Part, "CarbonChains4G", "carbon_chains_4g_mini")
 GOLD = partial(Part, "Au2MgO4G", "au2_mgo_4g_mini", "all")
 
 
-def c9h4(frames: int, epochs: int) -> Case:
+def c9h4(frames: int, minutes: float) -> Case:
     """C9H4, trained on so many points of the scan."""
     few = frames < 600
     return Case(
@@ -34,9 +34,9 @@ def c9h4(frames: int, epochs: int) -> Case:
         {"test": TORSION("test", otherwise=("all", "::4"), scan="angle")},
         cutoff=4.0,
         iterations=3,
-        epochs=epochs,
+        minutes=minutes,
         energy_weight=13.0,
-        quick=(15, 60),
+        quick=(4, 40),
         remark="13 atoms in a line, 11.4 A from hydrogen to hydrogen: 10 bonds, 4 hops of 3",
     )
 
@@ -44,8 +44,8 @@ def c9h4(frames: int, epochs: int) -> Case:
 CASES = {
     case.name: case
     for case in (
-        c9h4(200, 150),
-        c9h4(600, 100),
+        c9h4(200, 10.0),
+        c9h4(600, 10.0),
         Case(
             "gnl",
             "Guaranteed non-local cumulenes",
@@ -59,9 +59,8 @@ CASES = {
             },
             cutoff=4.0,
             iterations=4,
-            epochs=150,
             energy_weight=14.0,
-            quick=(10, 60),
+            quick=(3, 40),
             remark="trained on C3 to C10, C13 and C14 (15 bonds from H to H: 5 hops of 3); longer ones extrapolate",
         ),
         Case(
@@ -73,9 +72,8 @@ CASES = {
             {"test": CUMULENE("test"), "scan": CUMULENE("scan", group="n_carbons", scan="torsion")},
             cutoff=3.0,
             iterations=5,
-            epochs=150,
             energy_weight=11.0,
-            quick=(8, 60),
+            quick=(3, 40),
             remark="no atom sees hydrogen of both ends; 10 bonds in C9H4, 6 hops of 2",
         ),
         Case(
@@ -87,8 +85,9 @@ CASES = {
             {"test": IONS("test", scan="distance"), "near": IONS("train", scan="distance")},
             cutoff=4.0,
             iterations=3,
-            epochs=400,
+            minutes=10.0,
             energy_weight=19.0,
+            quick=(2, 16),
             remark="own split; beyond the cutoff no message passes from one ion to the other",
         ),
         Case(
@@ -100,9 +99,9 @@ CASES = {
             {"test": LODE("test", scan="distance"), "near": LODE("train", scan="distance")},
             cutoff=4.0,
             iterations=3,
-            epochs=400,
+            minutes=10.0,
             energy_weight=20.0,
-            quick=(5, 60),
+            quick=(2, 16),
             remark="no validation set: every sixth training frame stands in. No finite-range model can work here",
         ),
         Case(
@@ -114,8 +113,8 @@ CASES = {
             {"test": CARBON("test", otherwise=("all", "3::4"))},
             cutoff=4.0,
             iterations=3,
-            epochs=400,
             energy_weight=12.0,
+            quick=(2, 16),
             remark="one hundredth of the published set; the third hydrogen tells the charge",
         ),
         Case(
@@ -127,10 +126,10 @@ CASES = {
             {"test": GOLD("3::4")},
             cutoff=4.0,
             iterations=3,
-            epochs=200,
+            minutes=5.0,
             batch_size=3,
             energy_weight=110.0,
-            quick=(2, 6),
+            quick=(1, 3),
             remark="9 frames to train on, 4 to test: shows that it runs, measures nothing",
         ),
     )

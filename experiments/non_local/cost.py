@@ -22,9 +22,9 @@ from equireann_pyg.files import user_cache
 from equireann_pyg.training.preparation import prepare_potential
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case
-from experiments.benchmarks.models import Recipe
+from experiments.benchmarks.models import Recipe, standard
 from experiments.benchmarks.results import Row
-from experiments.benchmarks.run import cpu, parameters
+from experiments.benchmarks.rows import cpu, parameters
 from experiments.benchmarks.tables import Sheet, distinct
 from experiments.non_local.cases import CASES
 from experiments.non_local.suite import SUITE
@@ -52,7 +52,7 @@ COLUMNS = (
 
 def compared() -> dict[str, Recipe]:
     """The models of the suite, and REANN with the orbitals of EquiREANN-plus."""
-    plus, plan = SUITE.models["EquiREANN-plus"].plan["init_args"], deepcopy(SUITE.models[REFERENCE].plan)
+    plus, plan = SUITE.models[standard(SUITE.models)].plan["init_args"], deepcopy(SUITE.models[REFERENCE].plan)
     plan["init_args"] |= {name: plus[name] for name in ("angular", "num_iterations")}
     plan["init_args"]["num_radial"] = plus["radial"]["init_args"]["num_radial"]
     return {**SUITE.models, LARGE: Recipe(plan)}

@@ -9,39 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equireann_pyg.evaluation import plots
-from experiments.benchmarks.figures import legend, plain_log
+from experiments.benchmarks.figures import curves, first_seed, legend, near_reference, plain_log
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.tables import chosen, distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Curves = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
-"""Abscissa, reference, and prediction of every model."""
-
 LONGEST_TRAINED = 14
 """Carbon atoms of the longest chain in the GNL training set."""
 
 
-def curves(rows: Sequence[Row], backwards: bool = False) -> Curves:
-    """Rows of a scan of one seed as curves; every model must have all points.
-
-    Raises:
-        ValueError: if the models have different points.
-    """
-    found = {}
-    for (model,) in distinct(rows, "model"):
-        points = [[float(row[name]) for name in ("x", "reference", "prediction")] for row in chosen(rows, model=model)]
-        found[model] = np.array(sorted(points, reverse=backwards)).T
-    x, reference, _ = next(iter(found.values()))
-    if any(table.shape != (3, x.size) or not np.allclose(table[0], x) for table in found.values()):
-        raise ValueError(f"{rows[0]['case']}: the models were tested on different points; run them anew")
-    return x, reference, {model: table[2] for model, table in found.items()}
-
-
 def torsions(axis: Axes, rows: Sequence[Row], title: str) -> None:
     """Energy against the angle, relative to the first point of the reference."""
-    plots.torsion_profile(axis, *curves(rows), title)
+    x, reference, predictions = curves(rows)
+    plots.torsion_profile(axis, x, reference, predictions, title)
+    near_reference(axis, reference - reference[0])
 
 
 def dissociation(axis: Axes, rows: Sequence[Row], title: str) -> None:
@@ -72,12 +55,12 @@ def panels(picture: Any, axes: Any, xlabel: str) -> None:
         axis.set_visible(axis in drawn)
     picture.supxlabel(xlabel, fontsize=10)
     picture.supylabel("energy (eV)", fontsize=10)
-    legend(picture, drawn[0], wide=axes.shape[1] > 1)
+    legend(picture, drawn[0])
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
     """All pictures for which there are scans; the first seed of each case."""
-    rows = [row for row in rows if row["seed"] == min(r["seed"] for r in rows if r["case"] == row["case"])]
+    rows = first_seed(rows)
     made = []
     by_case: Mapping[str, list[Row]] = {case: chosen(rows, case=case) for (case,) in distinct(rows, "case")}
     small = {name: by_case[name] for name in ("c9h4-200", "c9h4-600") if name in by_case}

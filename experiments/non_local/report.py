@@ -20,8 +20,7 @@ from experiments.non_local.suite import SUITE
 def case_sheet(name: str, rows: Sequence[Row]) -> Sheet:
     """Errors of all models on the tests of a case."""
     case, models = CASES[name], [model for (model,) in distinct(rows, "model")]
-    first = rows[0]
-    title = f"{case.title} ({name}): cutoff {case.cutoff:g} Å, T = {case.iterations}, {first['epochs']} epochs"
+    title = f"{case.title} ({name}): cutoff {case.cutoff:g} Å, T = {case.iterations}"
     sheet = Sheet(title, ("RMSE, energy meV / forces meV/Å", "frames", *models), note=case.remark)
     for split, kind in distinct(rows, "split", "config_type"):
         same = chosen(rows, split=split, config_type=kind)

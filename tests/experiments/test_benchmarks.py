@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
 import warnings
 
-import ase.io
-import numpy as np
 import pytest
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
-from equireann_pyg.datasets import BenchmarkDataset
-from equireann_pyg.datasets.benchmark import Split
-from experiments.benchmarks import models, results, run, train
+from experiments.benchmarks import budget, models, results, rows, train
 from experiments.benchmarks.case import Case, Frames, Part
 from experiments.benchmarks.run import Suite, run_suite
 from experiments.benchmarks.tables import Sheet, over_seeds, publish, run_sheet
@@ -21,33 +17,8 @@ from experiments.benchmarks.tables import Sheet, over_seeds, publish, run_sheet
 SMALL = {"num_radial": 4, "num_density": 8, "hidden_channels": [8]}
 
 
-class Springs(BenchmarkDataset):
-    """Three atoms in a harmonic potential."""
-
-    splits = {"train": Split(("train",)), "test": Split(("test",)), "far": Split(("far",))}  # noqa: RUF012
-
-
-def springs(count: int, seed: int) -> list[Atoms]:
-    generator, frames = np.random.default_rng(seed), []
-    rest = np.array([[0.0, 0, 0], [1.1, 0, 0], [0, 1.2, 0]])
-    for index in range(count):
-        moved = 0.1 * generator.normal(size=(3, 3))
-        atoms = Atoms("CHH", rest + moved)
-        atoms.calc = SinglePointCalculator(atoms, energy=2.0 * (moved**2).sum(), forces=-4.0 * moved)
-        atoms.info |= {"turn": float(index), "kind": "even" if index % 2 == 0 else "odd"}
-        frames.append(atoms)
-    return frames
-
-
 @pytest.fixture
-def suite(tmp_path, monkeypatch) -> Suite:
-    data = tmp_path / "data" / "springs"
-    data.mkdir(parents=True)
-    for name, count in (("train", 12), ("test", 6)):
-        ase.io.write(data / f"{name}.xyz", springs(count, len(name)), format="extxyz")
-    monkeypatch.setattr("equireann_pyg.datasets.Springs", Springs, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
+def suite(tmp_path, springs_data) -> Suite:
     def part(split: str, **options) -> Part:
         return Part("Springs", "springs", split, **options)
 
@@ -91,6 +62,55 @@ def test_another_budget_is_another_run(suite):
     assert [(row["seed"], row["epochs"]) for row in rows] == [("0", "2"), ("1", "2")]
 
 
+def test_a_budget_in_minutes_is_timed_once(suite, monkeypatch):
+    monkeypatch.setattr(budget, "TIMED", 6)
+    assert go(suite, "--model", "EANN", "--minutes", "0.002") == 0
+    (file,) = (suite.folder / "work").glob("*.json")
+    first = results.read(suite.table("results", False))[0]
+    epochs = json.loads(file.read_text())["epochs"]
+    assert (first["minutes"], first["epochs"], first["steps"]) == ("0.002", str(epochs), str(3 * epochs))
+    file.write_text('{"epochs": 2}')  # what was timed before counts, for other seeds too
+    assert go(suite, "--model", "EANN", "--minutes", "0.002", "--seed", "1") == 0
+    rows = [row for row in results.read(suite.table("results", False)) if row["config_type"] == "all"]
+    assert [row["epochs"] for row in rows] == [str(epochs), "2"]
+
+
+@pytest.mark.parametrize(("epochs", "whole"), [(0.3, 1), (7.9, 7), (99.0, 99), (149.7, 148), (997.2, 988)])
+def test_epochs_that_can_be_validated_some_fifty_times(epochs, whole):
+    assert budget.rounded(epochs) == whole
+    assert 50 <= whole // train.interval(whole) <= 100 or whole < 100
+
+
+def test_a_job_that_another_process_has_is_left_to_it(suite, capsys):
+    assert go(suite, "--model", "EANN", "--epochs", "1") == 0
+    (folder,) = (path for path in (suite.folder / "work").iterdir() if path.is_dir())
+    suite.table("results", False).unlink()
+    with results.taken(folder) as ours:
+        assert ours
+        assert go(suite, "--model", "EANN", "--epochs", "1") == 0
+    assert "another process is at it" in capsys.readouterr().out
+    assert not suite.table("results", False).exists()
+
+
+def test_the_course_of_a_training_is_kept(suite):
+    suite = dataclasses.replace(suite, progress="progress")
+    assert go(suite, "--model", "EANN") == 0
+    rows = results.read(suite.table("progress", False))
+    assert [row["steps"] for row in rows] == ["3", "6", "9", "12"]
+    assert all(float(row["forces_rmse"]) > 0 and float(row["energy_rmse"]) > 0 for row in rows)
+    minutes = [float(row["minutes"]) for row in rows]
+    assert minutes == sorted(minutes)
+
+
+def test_frames_left_out_and_kept_are_all(suite):
+    def load(**selection) -> list:
+        part = Part("Springs", "springs", "train", **selection)
+        return [graph.energy.item() for graph in part.load(suite.folder / "data", 3.0).graphs]
+
+    assert sorted(load(without="::5") + load(frames="::5")) == sorted(load())
+    assert len(load(without="::5")) == 9
+
+
 def test_quick_results_lie_elsewhere(suite):
     assert go(suite, "--quick", "--model", "EANN", "--epochs", "1") == 0
     assert not suite.table("results", False).exists()
@@ -105,8 +125,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(suite, monkey
     assert go(suite, "--model", "REANN") == 0
     undisturbed = results.read(suite.table("results", False))
     suite.table("results", False).unlink()
-    for folder in (suite.folder / "work").iterdir():
-        folder.rename(folder.with_name("moved"))
+    (suite.folder / "work").rename(suite.folder / "moved")
     load_state, step = train.Clock.load_state_dict, train.Clock.on_train_batch_end
     resumed = []
 
@@ -181,52 +200,6 @@ def test_rows_of_the_same_run_are_replaced(tmp_path):
     assert sorted((row["seed"], row["frames"]) for row in results.read(path)) == [("0", "2"), ("1", "1")]
 
 
-@pytest.mark.parametrize("name", ["EANN", "REANN", "EquiREANN", "EquiREANN-plus"])
-def test_models_are_built_and_follow_the_case(name):
-    recipe = models.models()[name]
-    model = recipe.build(["H", "C"], 4.0, 5)
-    assert model.num_iterations == (0 if name == "EANN" else 5)
-    assert model.cutoff == 4.0
-    assert recipe.training.learning_rate > 0
-
-
-def test_the_three_of_the_paper_have_equal_sizes():
-    made = {name: recipe.build(["H", "C"], 4.0) for name, recipe in models.models().items()}
-    assert len({made[name].config["num_density"] for name in ("EANN", "REANN", "EquiREANN")}) == 1
-    count = [sum(p.numel() for p in made[name].parameters()) for name in ("REANN", "EquiREANN")]
-    assert count[0] == count[1] > 1000
-
-
-def test_plans_come_from_the_configurations(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, clip in (("equireann", 10.0), ("equireann-plus", 1.0)):
-        assert models.from_config(name).training == models.Training(1e-2, (0.9, 0.99), 50, 0.99, clip)
-    with pytest.raises(FileNotFoundError, match=r"mine\.yaml: no such file"):
-        models.from_config("mine.yaml")
-    (tmp_path / "mine.yaml").write_text(
-        "model:\n  model: {class_path: EANN, init_args: {elements: [H], cutoff: 9.0, num_radial: 5}}\n"
-        "  optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.3, betas: [0.8, 0.9]}}\n"
-        "trainer:\n  gradient_clip_val: 2.0\n"
-        "  callbacks: [{class_path: ExponentialMovingAverage, init_args: {decay: 0.5}}]\n"
-    )
-    recipe = models.from_config("mine.yaml")
-    assert recipe.plan == {"class_path": "EANN", "init_args": {"num_radial": 5}}
-    assert recipe.training == models.Training(0.3, (0.8, 0.9), decay=0.5, clip=2.0)
-
-
-def test_an_impossible_plan_says_so():
-    with pytest.raises(ValueError, match="does not fit"):
-        models.built({"class_path": "EANN", "init_args": {"elements": ["H"], "no_such": 1}})
-
-
-def test_the_mark_changes_with_model_and_settings():
-    model = models.models()["EANN"].build(["H"], 4.0)
-    other = models.models()["EANN"].build(["H"], 4.5)
-    marks = {models.fingerprint(model), models.fingerprint(model, 1), models.fingerprint(other)}
-    assert len(marks) == 3
-    assert models.fingerprint(model) in marks
-
-
 @pytest.mark.parametrize("epochs", [1, 5, 60, 97, 100, 600])
 def test_the_last_epoch_is_validated(epochs):
     assert epochs % train.interval(epochs) == 0
@@ -236,11 +209,11 @@ def test_the_last_epoch_is_validated(epochs):
 def test_thinned_frames_keep_their_information(suite):
     frames = suite.cases["springs"].tests["test"].load(suite.folder / "data", 3.0)
     few = frames.thinned(4)
-    assert few.info("turn") == [0.0, 2.0, 4.0]
-    assert few.thinned(2).info("turn") == [0.0, 4.0]
+    assert few.values("turn") == [0.0, 2.0, 4.0]
+    assert few.thinned(2).values("turn") == [0.0, 4.0]
     assert frames.thinned(6) is frames
     with pytest.raises(ValueError, match="6 frames, but 2 graphs"):
-        Frames(frames.part, frames.graphs[:2], "", frames.file).info("turn")
+        Frames(frames.part, frames.graphs[:2], "", frames.file).values("turn")
 
 
 def test_a_stand_in_split_is_used_only_where_needed(suite):
@@ -262,5 +235,5 @@ def test_sheets(tmp_path, capsys):
 def test_runs_are_listed_once_for_all_seeds(suite):
     assert go(suite, "--epochs", "1", "--seed", "0", "1") == 0
     sheet = run_sheet(results.read(suite.table("results", False)))
-    assert [(row[1], row[2], row[9]) for row in sheet.rows] == [("EANN", "0", "0, 1"), ("REANN", "3", "0, 1")]
-    assert run.cpu() in sheet.note
+    assert [(row[1], row[2], row[10]) for row in sheet.rows] == [("EANN", "0", "0, 1"), ("REANN", "3", "0, 1")]
+    assert rows.cpu() in sheet.note

@@ -1,0 +1,69 @@
+"""Development sets: parts of training sets on which choices are made, so that no test frame takes part in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from experiments.accuracy.cases import ATOMS, BRINE, CASES, RMD17
+from experiments.benchmarks.case import Case, Part
+
+ALKANES = partial(Part, "Alkanes", "alkanes_b3lyp")
+GNL = partial(Part, "GNLCumulene", "gnl_cumulene")
+
+
+def molecule(name: str) -> Case:
+    """A molecule of rMD17: 450 training frames of the first fold to train on, 250 others of them to validate."""
+    part = partial(Part, "RMD17", "rmd17", options={"molecule": name})
+    return Case(
+        f"dev-{name}",
+        f"rMD17 {name}, 450 training frames; validated on 250 others",
+        RMD17[name],
+        part("train", "0:450"),
+        part("train", "500:1000:2"),
+        {},
+        cutoff=5.0,
+        energy_weight=float(ATOMS[name]),
+    )
+
+
+def element(name: str) -> Case:
+    """An element of mlearn, of whose training frames every fifth is held out."""
+    part = partial(Part, "MLearn", "mlearn", options={"element": name})
+    like = CASES[f"mlearn-{name}"]
+    title = f"mlearn {name}, every fifth training frame held out"
+    train, val = part("train", without="::5"), part("train", "::5")
+    return replace(like, name=f"dev-{name.lower()}", title=title, train=train, val=val, tests={}, remark="")
+
+
+DEVELOPMENT = {
+    case.name: case
+    for case in (
+        *(molecule(name) for name in ("aspirin", "malonaldehyde", "naphthalene")),
+        Case(
+            "dev-alkanes",
+            "Alkanes C4 to C8 and C10",
+            ("H", "C"),
+            ALKANES("train"),
+            ALKANES("val"),
+            {},
+            cutoff=5.0,
+            energy_weight=22.0,
+            remark="the zero of energy is another one for each length: see the column of shifted energies",
+        ),
+        Case(
+            "dev-gnl",
+            "Guaranteed non-local cumulenes",
+            ("H", "C"),
+            GNL("train"),
+            GNL("val"),
+            {},
+            cutoff=4.0,
+            iterations=4,
+            energy_weight=14.0,
+        ),
+        element("Mo"),
+        element("Ge"),
+        replace(CASES["nacl-aq"], name="dev-nacl", train=BRINE("train"), val=BRINE("val"), tests={}),
+    )
+}

@@ -1,0 +1,136 @@
+"""Rows of the tables: errors of a trained model on all tests, its scans, and the course of its training."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import lightning
+import torch
+
+from equireann_pyg import Potential
+from equireann_pyg.evaluation import errors_by_type, predict
+from experiments.benchmarks.case import Case, Coordinate, Frames, Sets
+from experiments.benchmarks.models import Recipe, fingerprint
+from experiments.benchmarks.results import Row
+from experiments.benchmarks.train import Trained, batch_size
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Args:
+        case: case, with its budget.
+        name: name of the model.
+        recipe: the model and its training.
+        seed: of parameters and shuffling.
+    """
+
+    case: Case
+    name: str
+    recipe: Recipe
+    seed: int
+
+    def model(self) -> torch.nn.Module:
+        """The untrained model, the same for the same seed."""
+        lightning.seed_everything(self.seed, verbose=False)
+        return self.recipe.build(self.case.elements, self.case.cutoff, self.case.iterations)
+
+    def mark(self, sets: Sets, model: torch.nn.Module) -> str:
+        """Changes whenever the run would be another one."""
+        sources = [sets.train.source, sets.val.source, *(f"{k} {v.source}" for k, v in sorted(sets.tests.items()))]
+        case = self.case
+        budget = [case.epochs or f"{self.minutes} minutes", case.batch_size, case.energy_weight, case.stress_weight]
+        return fingerprint(model, asdict(self.recipe.training), self.recipe.repulsion, budget, sources)
+
+    @property
+    def minutes(self) -> float:
+        """Budget in minutes of one core, where the case has no number of epochs."""
+        return self.case.minutes_of(self.name)
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"{self.case.name}, {self.name}, seed {self.seed}"
+
+
+def measured(job: Job, sets: Sets, trained: Trained, epochs: int, mark: str) -> tuple[list[Row], list[Row]]:
+    """Rows of all test sets, and scans."""
+    rows, scans = [], []
+    common = _common(job, sets, trained, epochs) | {"recipe": mark}
+    for split, frames in sets.tests.items():
+        outputs = predict(trained.potential, frames.graphs)
+        errors = errors_by_type(outputs, frames.graphs)
+        if len(errors) == 2:  # one kind: the same as all
+            errors = {"all": errors["all"]}
+        for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
+            numbers = {name: f"{value:.4g}" for name, value in values.items()}
+            rows.append(common | numbers | {"split": split, "config_type": kind, "source": frames.source})
+        if frames.part.scan is not None:
+            energies = [float(output["energy"]) for output in outputs]
+            scans += scan_rows(common, split, frames, frames.part.scan, energies)
+    return rows, scans
+
+
+def progress(job: Job, trained: Trained, mark: str) -> list[Row]:
+    """Validation errors in the course of the training."""
+    kept = {"case": job.case.name, "model": job.name, "seed": str(job.seed), "recipe": mark}
+    return [
+        kept
+        | {"steps": f"{entry['steps']:.0f}", "minutes": f"{entry['busy'] / 60:.4g}"}
+        | {name: f"{entry[name]:.4g}" for name in ("energy_rmse", "forces_rmse") if name in entry}
+        for entry in trained.history
+    ]
+
+
+def scan_rows(common: Row, split: str, frames: Frames, coordinate: Coordinate, energies: list[float]) -> list[Row]:
+    """Energies along a scan; ``common`` has case, model, seed and recipe."""
+    kept = {name: common[name] for name in ("case", "model", "seed", "recipe")}
+    points = zip(frames.values(coordinate), frames.graphs, energies, strict=True)
+    return [
+        kept
+        | {"split": split, "group": str(graph.get("config_type") or ""), "x": f"{float(x):.6g}"}
+        | {"reference": f"{float(graph.energy):.6f}", "prediction": f"{energy:.6f}"}
+        for x, graph, energy in points
+    ]
+
+
+def _common(job: Job, sets: Sets, trained: Trained, epochs: int) -> Row:
+    case, potential = job.case, trained.potential
+    return {
+        "case": case.name,
+        "model": job.name,
+        "minutes": "" if job.case.epochs else f"{job.minutes:g}",
+        "epochs": str(epochs),
+        "steps": str(trained.steps),
+        "train_frames": str(len(sets.train.graphs)),
+        "batch_size": str(batch_size(case, job.recipe)),
+        "cutoff": f"{case.cutoff:g}",
+        "iterations": str(getattr(potential.model, "num_iterations", "")),
+        "parameters": str(parameters(potential)),
+        "seed": str(job.seed),
+        "seconds": f"{trained.seconds:.0f}",
+        "ms_per_step": f"{trained.ms_per_step:.3g}",
+        "threads": str(torch.get_num_threads()),
+        "cpu": cpu(),
+        "torch": version("torch"),
+        "package": version("equireann_pyg"),
+        "date": str(date.today()),
+    }
+
+
+def parameters(potential: Potential) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in potential.parameters())
+
+
+def cpu() -> str:
+    """Name of the processor."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
