@@ -120,7 +120,7 @@ def test_bad_input_is_one_line(workplace, capsys, arguments, message):
     assert message in error
 
 
-@pytest.mark.parametrize("name", ["equireann", "equireann-plus"])
+@pytest.mark.parametrize("name", ["equireann", "equireann-plus-s", "equireann-plus"])
 def test_shipped_configurations_train(workplace, name):
     sizes = ["--model.model.init_args.cutoff", "3.0", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
     for overlays in ([], ["float64"]):

@@ -13,11 +13,17 @@ ROOT = Path(__file__).parents[1]
 
 def test_all_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert {"equireann", "equireann-plus", "float64"} <= set(configurations.names())
+    assert {"equireann", "equireann-plus-s", "equireann-plus-m", "equireann-plus-l", "float64"} <= set(configurations.names())
     assert configurations.names() == sorted(path.stem for path in (ROOT / "configs").iterdir())
     for name in configurations.names():
         for written in (name, f"{name}.yaml"):
             assert configurations.find(written).read_text() == (ROOT / "configs" / f"{name}.yaml").read_text()
+
+
+def test_the_middle_size_goes_by_a_shorter_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for written in ("equireann-plus", "equireann-plus.yaml"):
+        assert configurations.find(written) == configurations.FOLDER / "equireann-plus-m.yaml"
 
 
 def test_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

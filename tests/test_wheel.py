@@ -92,7 +92,7 @@ def test_configurations_are_found(installed: Path, tmp_path: Path) -> None:
     names, path = run([installed / "python", "-c", code], tmp_path).splitlines()
     assert names.split() == sorted(file.stem for file in (ROOT / "configs").iterdir())
     assert installed.parent.resolve() in Path(path).parents
-    assert Path(path).read_text() == (ROOT / "configs" / "equireann-plus.yaml").read_text()
+    assert Path(path).read_text() == (ROOT / "configs" / "equireann-plus-m.yaml").read_text()
 
 
 def test_trains(installed: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ _INSTALLED, _CHECKOUT = _PACKAGE / "configs", _PACKAGE.parent / "configs"
 FOLDER = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 """Where they are: inside the installed package, or beside it in a checkout."""
 
+MEANS = {"equireann-plus": "equireann-plus-m"}
+"""Further names of configurations, and the files that they mean."""
 
 EARLIER = {"train": "equireann"}
 """Names of configurations that are no more, and what stands for them until version 0.3."""
@@ -34,7 +36,7 @@ def find(name: str | Path) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    bare = str(name).removesuffix(".yaml")
+    bare = MEANS.get(bare := str(name).removesuffix(".yaml"), bare)
     if bare in EARLIER:
         warnings.warn(
             f"the configuration {bare} is now {EARLIER[bare]}, whose optimiser and schedule differ; use --config "
