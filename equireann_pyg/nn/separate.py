@@ -30,7 +30,8 @@ class Separate(MessageRule):
     brought to unit size by N (:class:`~equireann_pyg.nn.OrbitalNorm`), the descriptor weighs them. The filters F start at
     random, so that every channel asks for other distances; the last channels have :math:`q_k = 1` besides and travel under the
     envelope f of the network, which may reach farther than that of the radial functions, the others :math:`q_k = 0`. A
-    coefficient at most doubles in an iteration, so that none runs away. The coupling at the atom is that of :class:`Coupled`.
+    coefficient at most doubles in an iteration, so that none runs away. The coupling at the atom is that of
+    :class:`~equireann_pyg.nn.Coupled`.
 
     Args:
         hidden_channels: hidden widths of the coefficient network.
@@ -38,7 +39,8 @@ class Separate(MessageRule):
         num_flat: how many of them travel under the envelope as well.
 
     Shapes:
-        - input: as for :class:`MessageRule`; of the orbitals the last only, ``[N, lm, n]``, from t = 1 on ``[N, lm, n + m]``
+        - input: as for :class:`~equireann_pyg.nn.MessageRule`; of the orbitals the last one only, ``[N, lm, n]``, from t = 1 on
+          ``[N, lm, n + m]``
         - output: coefficient ``[N, n]`` and message ``[N, lm, m]``
 
     Raises:
