@@ -205,9 +205,7 @@ def _named(like: Recipe, name: str) -> Recipe:
 
 def sizes() -> dict[str, str]:
     """Shipped configurations of EquiREANN-plus by the name of the model, from the smallest on."""
-    shipped = configurations.names()
-    found = [f"equireann-plus-{size}" for size in "sml" if f"equireann-plus-{size}" in shipped]
-    return {name.replace("equireann", "EquiREANN"): name for name in found or ["equireann-plus"]}
+    return {f"EquiREANN-plus-{size}": f"equireann-plus-{size}" for size in "sml"}
 
 
 def models() -> dict[str, Recipe]:
@@ -218,7 +216,7 @@ def models() -> dict[str, Recipe]:
 
 
 def standard(known: Mapping[str, Recipe] | None = None) -> str:
-    """Name of the EquiREANN-plus that others are compared with: the medium size, where there are sizes."""
+    """Name of the EquiREANN-plus that others are compared with: the medium size, where it is known."""
     names = list(models() if known is None else known)
     return next((name for name in names if name.endswith("-plus-m")), names[-1])
 

@@ -82,12 +82,9 @@ def test_changes_that_cannot_be_made(change, message):
         models.from_config("equireann-plus", [change])
 
 
-def test_sizes_that_are_shipped(monkeypatch):
-    monkeypatch.setattr(models.configurations, "names", lambda: ["equireann", "equireann-plus", "equireann-plus-m"])
-    assert models.sizes() == {"EquiREANN-plus-m": "equireann-plus-m"}
-    monkeypatch.setattr(models.configurations, "names", lambda: ["equireann", "equireann-plus"])
-    assert models.sizes() == {"EquiREANN-plus": "equireann-plus"}
-    assert models.standard() == "EquiREANN-plus"
+def test_sizes_that_are_shipped():
+    assert list(models.sizes().values()) == [f"equireann-plus-{size}" for size in "sml"]
+    assert models.standard() == "EquiREANN-plus-m"
     assert models.standard({"A-plus-s": None, "A-plus-m": None, "A-plus-l": None}) == "A-plus-m"
 
 
