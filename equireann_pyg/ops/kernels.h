@@ -61,6 +61,14 @@ void with_type_and_width(const Tensor& tensor, int64_t n, const Body& body) {
   });
 }
 
+// The same with two vectors at a time where n channels fill them.
+template <typename Body>
+void with_type_and_widths(const Tensor& tensor, int64_t n, const Body& body) {
+  with_type(tensor, [&]<typename T>(Known<T>) {
+    with_width<128 / sizeof(T), 64 / sizeof(T), 4, 1>(n, [&]<int W>(Constant<W>) { body(Known<T, W>{}); });
+  });
+}
+
 template <int64_t SIZE>
 constexpr int64_t chunks(int64_t count) {
   return (count + SIZE - 1) / SIZE;

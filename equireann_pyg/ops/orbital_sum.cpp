@@ -111,14 +111,12 @@ void with_components(int64_t lm, const Body& body) {
   }
 }
 
-// Calls body(Known<T, W, LM>, atom, channel) for W channels of a part from the given one on, of every atom.
+// Calls body(Known<T, W, LM>, atom) for every atom; the channels of a part make up whole vectors of W.
 template <typename T, typename Body>
-void each_atom_and_channel(const Part& s, const Body& body) {
+void each_atom_of(const Part& s, const Body& body) {
   with_components(s.lm, [&]<int LM>(Constant<LM>) {
-    with_width<8, 4, 1>(s.count, [&]<int W>(Constant<W>) {
-      each_atom(s.nodes, [&](int64_t a) {
-        for (int64_t k = 0; k < s.count; k += W) body(Known<T, W, LM>{}, a, k);
-      });
+    with_width<REGISTER / sizeof(T), 32 / sizeof(T), 4, 1>(s.count, [&]<int W>(Constant<W>) {
+      each_atom(s.nodes, [&](int64_t a) { body(Known<T, W, LM>{}, a); });
     });
   });
 }
@@ -162,8 +160,8 @@ Tensor orbital_sum(const Tensor& c, OptTensor M, const Tensor& edge_index, const
     const Order by_target = in.by_target();
     const int64_t* source = in.source();
     for (const Part& s : in.parts())
-      each_atom_and_channel<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t i, int64_t k) {
-        gather<T, W, LM, false>(i, k, s, by_target, source, x, {}, to);
+      each_atom_of<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t i) {
+        for (int64_t k = 0; k < s.count; k += W) gather<T, W, LM, false>(i, k, s, by_target, source, x, {}, to);
       });
   });
   return out;
@@ -190,15 +188,20 @@ void all_gradients(const Inputs& in, const T* grad, const Fields<T>& x, const Fi
   const bool alone = at::get_num_threads() == 1 || at::in_parallel_region();
   if (alone) c.zero_();
   for (const Part& s : in.parts())
-    each_atom_and_channel<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t a, int64_t k) {
-      if constexpr (TANGENT) gather<T, W, LM, true>(a, k, s, by_target, source, x, h, forward);
+    each_atom_of<T>(s, [&]<int W, int LM>(Known<T, W, LM>, int64_t a) {
+      if constexpr (TANGENT)
+        for (int64_t k = 0; k < s.count; k += W) gather<T, W, LM, true>(a, k, s, by_target, source, x, h, forward);
       if (alone) {
-        edge_gradients<T, W, LM, TANGENT, true>(a, k, s, by_target, source, grad, x, h, to);
-        if (s.messages) node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
+        edge_gradients<T, W, LM, TANGENT, true>(a, s, by_target, source, grad, x, h, to);
       } else {
-        edge_gradients<T, W, LM, TANGENT, false>(a, k, s, by_target, source, grad, x, h, to);
-        if (s.local) node_gradients<T, W, LM, TANGENT, true>(a, k, s, by_source, target, grad, x, h, to);
-        else node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
+        edge_gradients<T, W, LM, TANGENT, false>(a, s, by_target, source, grad, x, h, to);
+      }
+      for (int64_t k = 0; k < s.count; k += W) {
+        if (s.local && !alone) {
+          node_gradients<T, W, LM, TANGENT, true>(a, k, s, by_source, target, grad, x, h, to);
+        } else if (s.messages) {
+          node_gradients<T, W, LM, TANGENT, false>(a, k, s, by_source, target, grad, x, h, to);
+        }
       }
     });
 }

@@ -3,9 +3,13 @@
 //
 // Every loop runs over one atom and the edges that end in it (or leave from it), so that threads never write to the
 // same place and the order of every sum is fixed. W channels at a time fill one vector register; LM > 0 is a number of
-// angular components known to the compiler, which then keeps a whole orbital in registers.
+// angular components known to the compiler, which then keeps a whole orbital in registers. Sums over channels stay in
+// vectors until the last one.
 
 #pragma once
+
+#include <algorithm>
+#include <cstring>
 
 #include "kernels.h"
 
@@ -49,7 +53,7 @@ struct Part : Sizes {
   bool local, messages;
 };
 
-// ---- kernels: one atom, W channels from channel k on ------------------------------------------------------------------
+// ---- kernels: one atom, W channels at a time, from channel k on where there is a k ------------------------------------------------------------------
 
 // The sum over the edges of centre i; with tangents, the derivative of that sum along them.
 template <typename T, int W, int LM, bool TANGENT>
@@ -86,61 +90,87 @@ void gather(int64_t i, int64_t k, const Part& s, Order in, const int64_t* source
   for (int64_t m = 0; m < lm; ++m) store<V>(out + (i * lm + m) * s.n_sum + s.first + k, sum[m]);
 }
 
-// Gradients of edge quantities, for the edges of centre i. Adds to `angular` and to a filter of width 1 when k > 0.
-// With SCATTER it also adds up the gradient of the coefficients: for one thread, and in the order of node_gradients if the
-// edges are sorted by centre.
+// Components of a gradient from sums over the lanes.
+template <typename T, int W, int LM, typename V>
+inline void put_totals(const V* sums, int64_t lm, T* to) {
+  if constexpr (LM > 0) {
+    for (int m = 0; m < LM; m += W) {
+      V rows[W];
+      for (int w = 0; w < W; ++w) rows[w] = m + w < LM ? sums[m + w] : V{};
+      const V made = totals<T, W>(rows);
+      std::memcpy(to + m, &made, sizeof(T) * std::min(W, LM - m));
+    }
+  } else {
+    for (int64_t m = 0; m < lm; ++m) to[m] = total<T, W>(sums[m]);
+  }
+}
+
+// Gradients of the local term on edge e from atom j, where G is that of the sum at its centre. With SCATTER it also adds
+// up the gradient of the coefficients.
 template <typename T, int W, int LM, bool TANGENT, bool SCATTER>
-void edge_gradients(int64_t i, int64_t k, const Part& s, Order in, const int64_t* source, const T* grad,
-                    const Fields<T>& x, const Fields<T>& h, const Gradients<T>& out) {
+void local_gradients(int64_t e, int64_t j, const Part& s, const T* G, const Fields<T>& x, const Fields<T>& h,
+                     const Gradients<T>& out) {
+  using V = typename Vector<T, W>::type;
+  const int64_t lm = LM ? LM : s.lm, node = j * s.n, edge = e * s.n;
+  const T *Y = x.angular + e * lm, *hY = h.angular + e * lm;
+  V dY[LM ? LM : MAX_COMPONENTS];
+  for (int64_t m = 0; m < lm; ++m) dY[m] = V{};
+  for (int64_t k = 0; k < s.count; k += W) {
+    const V c = load<V>(x.coefficient + node + k), R = load<V>(x.radial + edge + k);
+    V YG[2]{}, hYG[2]{}, cR, dc{};  // even and odd components apart: two sums run at a time
+    if constexpr (TANGENT) {
+      cR = load<V>(h.coefficient + node + k) * R + c * load<V>(h.radial + edge + k);
+    } else {
+      cR = c * R;
+    }
+    for (int64_t m = 0; m < lm; ++m) {
+      const V Gm = load<V>(G + m * s.n_sum + k);
+      YG[m % 2] += Y[m] * Gm;
+      if constexpr (TANGENT) hYG[m % 2] += hY[m] * Gm;
+      dY[m] += cR * Gm;
+    }
+    if constexpr (SCATTER) dc = load<V>(out.coefficient + node + k);
+    const V along = YG[0] + YG[1];
+    if constexpr (TANGENT) {
+      const V h_along = hYG[0] + hYG[1];
+      store<V>(out.radial + edge + k, load<V>(h.coefficient + node + k) * along + c * h_along);
+      dc += load<V>(h.radial + edge + k) * along + R * h_along;
+    } else {
+      store<V>(out.radial + edge + k, c * along);
+      dc += R * along;
+    }
+    if constexpr (SCATTER) store<V>(out.coefficient + node + k, dc);
+  }
+  put_totals<T, W, LM>(dY, lm, out.angular + e * lm);
+}
+
+// Gradients of the filter on edge e from atom j.
+template <typename T, int W, int LM, bool TANGENT>
+void filter_gradients(int64_t e, int64_t j, const Part& s, const T* G, const Fields<T>& x, const Fields<T>& h,
+                      const Gradients<T>& out) {
   using V = typename Vector<T, W>::type;
   const int64_t lm = LM ? LM : s.lm;
-  V G[LM ? LM : MAX_COMPONENTS];
-  T transposed[W][LM ? LM : MAX_COMPONENTS];
-  for (int64_t m = 0; m < lm; ++m) {
-    const T* from = grad + (i * lm + m) * s.n_sum + s.first + k;
-    G[m] = load<V>(from);
-    for (int w = 0; w < W; ++w) transposed[w][m] = from[w];
+  const T* M = (TANGENT ? h.orbital : x.orbital) + j * lm * s.n_messages;
+  V sum{};
+  for (int64_t k = 0; k < s.count; k += W) {
+    V MG[2]{};
+    for (int64_t m = 0; m < lm; ++m) MG[m % 2] += load<V>(M + m * s.n_messages + k) * load<V>(G + m * s.n_sum + k);
+    if (s.filter_width > 1) store<V>(out.filter + e * s.filter_width + k, V(MG[0] + MG[1]));
+    sum += MG[0] + MG[1];
   }
+  if (s.filter_width == 1) out.filter[e] = total<T, W>(sum);
+}
+
+// Gradients of edge quantities, for the edges of centre i. The coefficients are those of one thread, and in the order of
+// node_gradients if the edges are sorted by centre.
+template <typename T, int W, int LM, bool TANGENT, bool SCATTER>
+void edge_gradients(int64_t i, const Part& s, Order in, const int64_t* source, const T* grad, const Fields<T>& x,
+                    const Fields<T>& h, const Gradients<T>& out) {
+  const T* G = grad + i * (LM ? LM : s.lm) * s.n_sum + s.first;
   for (int at = in.start[i]; at < in.start[i + 1]; ++at) {
     const int64_t e = in.perm[at], j = source[e];
-    if (s.local) {
-      const V c = load<V>(x.coefficient + j * s.n + k);
-      const T* Y = x.angular + e * lm;
-      const V R = load<V>(x.radial + e * s.n + k);
-      V YG{}, weight, dc{};
-      if constexpr (SCATTER) dc = load<V>(out.coefficient + j * s.n + k);
-      for (int64_t m = 0; m < lm; ++m) YG += Y[m] * G[m];
-      if constexpr (!TANGENT) {
-        store<V>(out.radial + e * s.n + k, c * YG);
-        weight = c * R;
-        dc += R * YG;
-      } else {
-        const V hc = load<V>(h.coefficient + j * s.n + k);
-        const T* hY = h.angular + e * lm;
-        V hYG{};
-        for (int64_t m = 0; m < lm; ++m) hYG += hY[m] * G[m];
-        store<V>(out.radial + e * s.n + k, hc * YG + c * hYG);
-        const V hR = load<V>(h.radial + e * s.n + k);
-        weight = hc * R + c * hR;
-        dc += hR * YG + R * hYG;
-      }
-      if constexpr (SCATTER) store<V>(out.coefficient + j * s.n + k, dc);
-      T weights[W], dY[LM ? LM : MAX_COMPONENTS];
-      store<V>(weights, weight);
-      for (int64_t m = 0; m < lm; ++m) dY[m] = k ? out.angular[e * lm + m] : T(0);
-      for (int w = 0; w < W; ++w)
-        for (int64_t m = 0; m < lm; ++m) dY[m] += weights[w] * transposed[w][m];
-      for (int64_t m = 0; m < lm; ++m) out.angular[e * lm + m] = dY[m];
-    }
-    if (!s.messages) continue;
-    const T* M = (TANGENT ? h.orbital : x.orbital) + j * lm * s.n_messages + k;
-    V MG{};
-    for (int64_t m = 0; m < lm; ++m) MG += load<V>(M + m * s.n_messages) * G[m];
-    if (s.filter_width > 1) {
-      store<V>(out.filter + e * s.filter_width + k, MG);
-    } else {
-      out.filter[e] = (k ? out.filter[e] : T(0)) + total<T, W>(MG);
-    }
+    if (s.local) local_gradients<T, W, LM, TANGENT, SCATTER>(e, j, s, G, x, h, out);
+    if (s.messages) filter_gradients<T, W, LM, TANGENT>(e, j, s, G, x, h, out);
   }
 }
 
@@ -162,18 +192,18 @@ void node_gradients(int64_t j, int64_t k, const Part& s, Order from, const int64
       continue;
     }
     const T *Y = x.angular + e * lm, *hY = h.angular + e * lm;
-    V YG{}, hYG{};
+    V YG[2]{}, hYG[2]{};
     for (int64_t m = 0; m < lm; ++m) {
       const V Gm = load<V>(G + m * s.n_sum);
-      YG += Y[m] * Gm;
-      if constexpr (TANGENT) hYG += hY[m] * Gm;
+      YG[m % 2] += Y[m] * Gm;
+      if constexpr (TANGENT) hYG[m % 2] += hY[m] * Gm;
       dM[m] += f * Gm;
     }
-    const V R = load<V>(x.radial + e * s.n + k);
+    const V R = load<V>(x.radial + e * s.n + k), along = YG[0] + YG[1];
     if constexpr (TANGENT) {
-      dc += load<V>(h.radial + e * s.n + k) * YG + R * hYG;
+      dc += load<V>(h.radial + e * s.n + k) * along + R * V(hYG[0] + hYG[1]);
     } else {
-      dc += R * YG;
+      dc += R * along;
     }
   }
   if constexpr (COEFFICIENT) store<V>(out.coefficient + j * s.n + k, dc);

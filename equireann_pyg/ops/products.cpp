@@ -15,28 +15,29 @@ using namespace kernels;
 
 // Rows of W channels: out of a tensor [N, rows, n], and into one.
 template <typename V, typename T>
-std::vector<V> take(const T* from, int64_t rows, int64_t n) {
-  std::vector<V> out(rows);
-  for (int64_t k = 0; k < rows; ++k) out[k] = load<V>(from + k * n);
-  return out;
+V* take(const T* from, int64_t rows, int64_t n, V* to) {
+  for (int64_t k = 0; k < rows; ++k) to[k] = load<V>(from + k * n);
+  return to;
 }
 template <typename V, typename T>
-void put(const std::vector<V>& rows, T* to, int64_t n) {
-  for (size_t k = 0; k < rows.size(); ++k) store<V>(to + k * n, rows[k]);
+void put(const V* rows, int64_t count, T* to, int64_t n) {
+  for (int64_t k = 0; k < count; ++k) store<V>(to + k * n, rows[k]);
 }
 
 template <typename Head>
 Tensor values(const Inputs& in, const Head& head) {
   Tensor out = at::empty({in.atoms, head.rows, in.n}, in.orbital.options());
-  with_type_and_width(in.orbital, in.n, [&]<typename T, int W>(Known<T, W>) {
+  with_type_and_widths(in.orbital, in.n, [&]<typename T, int W>(Known<T, W>) {
     using V = typename Vector<T, W>::type;
     T* to = out.mutable_data_ptr<T>();
-    each_atom<T, W>(in, nullptr, nullptr, [&](const Atom<T, W>& atom, int64_t i, int64_t q, int64_t) {
-      std::vector<V> P(in.size), made(head.rows);
-      atom.product(P.data());
-      head.values(atom, P.data(), made.data());
-      put(made, to + i * head.rows * in.n + q, in.n);
-    });
+    const auto body = [&](const Atom<T, W>& atom, int64_t i, int64_t q, int64_t, Room<V> room) {
+      V *P = room.take(in.size), *made = room.take(head.rows);
+      atom.sums(room.sums);
+      atom.product(room.sums, P);
+      head.values(atom, P, made);
+      put(made, head.rows, to + i * head.rows * in.n + q, in.n);
+    };
+    each_atom<T, W>(in, in.size + head.rows, nullptr, nullptr, body);
   });
   return out;
 }
@@ -46,18 +47,21 @@ std::tuple<Tensor, Tensor> backward(const Inputs& in, const Head& head, const Te
   in.check(grad, {in.atoms, head.rows, in.n}, "gradient");
   const Tensor g = grad.contiguous();
   Tensor d_f = at::empty_like(in.orbital), d_w = with_weight ? in.weight_parts() : at::empty({0}, g.options());
-  with_type_and_width(in.orbital, in.n, [&]<typename T, int W>(Known<T, W>) {
+  with_type_and_widths(in.orbital, in.n, [&]<typename T, int W>(Known<T, W>) {
     using V = typename Vector<T, W>::type;
     const int64_t lm = in.orbital.size(1), tables = in.num_species * in.paths * in.n;
     T *to_f = d_f.mutable_data_ptr<T>(), *to_w = d_w.mutable_data_ptr<T>();
-    each_atom<T, W>(in, nullptr, nullptr, [&](const Atom<T, W>& atom, int64_t i, int64_t q, int64_t chunk) {
-      std::vector<V> P(in.size), df(lm), dP(in.size);
-      const std::vector<V> from = take<V>(g.const_data_ptr<T>() + i * head.rows * in.n + q, head.rows, in.n);
-      atom.product(P.data());
-      head.back(atom, from.data(), P.data(), df.data(), dP.data());
-      put(df, to_f + i * lm * in.n + q, in.n);
-      atom.pull(dP.data(), to_f + i * lm * in.n + q, with_weight ? to_w + chunk * tables + in.weights[i] + q : nullptr);
-    });
+    const T* from = g.const_data_ptr<T>();
+    const auto body = [&](const Atom<T, W>& atom, int64_t i, int64_t q, int64_t chunk, Room<V> room) {
+      V *P = room.take(in.size), *df = room.take(lm), *of_P = room.take(in.size);
+      V* upstream = take(from + i * head.rows * in.n + q, head.rows, in.n, room.take(head.rows));
+      atom.sums(room.sums);
+      atom.product(room.sums, P);
+      head.back(atom, upstream, P, df, of_P);
+      atom.pull(of_P, room.sums, df, with_weight ? to_w + chunk * tables + in.weights[i] + q : nullptr);
+      put(df, lm, to_f + i * lm * in.n + q, in.n);
+    };
+    each_atom<T, W>(in, 2 * in.size + lm + head.rows, nullptr, nullptr, body);
   });
   return {d_f, with_weight ? d_w.sum(0) : d_w};
 }
@@ -71,19 +75,24 @@ std::tuple<Tensor, Tensor, Tensor> double_backward(const Inputs& in, const Head&
   in.check(tangent_w, in.weight.sizes(), "tangent of the weight");
   const Tensor g = grad.contiguous(), x = tangent_f.contiguous(), y = tangent_w.contiguous();
   Tensor d_g = at::empty_like(g), d_f = at::empty_like(in.orbital), d_w = in.weight_parts();
-  with_type_and_width(in.orbital, in.n, [&]<typename T, int W>(Known<T, W>) {
+  with_type_and_widths(in.orbital, in.n, [&]<typename T, int W>(Known<T, W>) {
     using V = typename Vector<T, W>::type;
     const int64_t lm = in.orbital.size(1), tables = in.num_species * in.paths * in.n;
     T *to_g = d_g.mutable_data_ptr<T>(), *to_f = d_f.mutable_data_ptr<T>(), *to_w = d_w.mutable_data_ptr<T>();
-    each_atom<T, W>(in, &x, &y, [&](const Atom<T, W>& atom, int64_t i, int64_t q, int64_t chunk) {
-      std::vector<V> P(in.size), dP(in.size), dg(head.rows), df(lm), of_P(in.size), of_dP(in.size);
-      const std::vector<V> from = take<V>(g.const_data_ptr<T>() + i * head.rows * in.n + q, head.rows, in.n);
-      atom.product_and_slope(P.data(), dP.data());
-      head.back_along(atom, from.data(), P.data(), dP.data(), dg.data(), df.data(), of_P.data(), of_dP.data());
-      put(dg, to_g + i * head.rows * in.n + q, in.n);
-      put(df, to_f + i * lm * in.n + q, in.n);
-      atom.pull(of_P.data(), of_dP.data(), to_f + i * lm * in.n + q, to_w + chunk * tables + in.weights[i] + q);
-    });
+    const T* from = g.const_data_ptr<T>();
+    const auto body = [&](const Atom<T, W>& atom, int64_t i, int64_t q, int64_t chunk, Room<V> room) {
+      V *P = room.take(in.size), *dP = room.take(in.size), *of_P = room.take(in.size), *of_dP = room.take(in.size);
+      V *df = room.take(lm), *dg = room.take(head.rows);
+      V* upstream = take(from + i * head.rows * in.n + q, head.rows, in.n, room.take(head.rows));
+      atom.sums_and_slopes(room.sums, room.slopes);
+      atom.product(room.sums, P);
+      atom.product_slope(room.sums, room.slopes, dP);
+      head.back_along(atom, upstream, P, dP, dg, df, of_P, of_dP);
+      atom.pull(of_P, of_dP, room.sums, room.slopes, df, to_w + chunk * tables + in.weights[i] + q);
+      put(dg, head.rows, to_g + i * head.rows * in.n + q, in.n);
+      put(df, lm, to_f + i * lm * in.n + q, in.n);
+    };
+    each_atom<T, W>(in, 4 * in.size + lm + 2 * head.rows, &x, &y, body);
   });
   return {d_g, d_f, d_w.sum(0)};
 }

@@ -4,10 +4,16 @@
 //
 // over the entries e = (a, b, c, p) with values v_e, channel by channel (f: an orbital of an atom of element s). Along
 // tangents x of f and y of w,  P'_c = sum_e v_e [w (f_a x_b + x_a f_b) + y f_a f_b].
+//
+// The entries of one c and p make a group, with one sum and one weight. A gradient is gathered component by component from
+// the factors of the groups, so that every sum stays in a register.
 
 #pragma once
 
 #include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <utility>
 
 #include "coupled.h"
 
@@ -16,6 +22,34 @@ namespace kernels {
 using OptionalTensor = std::optional<Tensor>;
 
 constexpr int64_t CHUNK = 32;  // atoms per task; sums over atoms are made per chunk, so they do not depend on threads
+
+template <typename T>
+struct Slope {  // d P_c / d f: of a group, the other component, and its value
+  int64_t group;
+  int32_t other;  // offset
+  T value;
+};
+
+// Entries by group, and by each of their components.
+template <typename T>
+struct ProductTable : Table<T> {
+  std::vector<Slope<T>> slopes;
+  std::vector<int64_t> slope_ends;  // of every component
+
+  ProductTable(Table<T> by_group, int64_t n, int64_t components) : Table<T>(std::move(by_group)) {
+    std::vector<std::vector<Slope<T>>> of(components);
+    for (size_t g = 0; g < this->groups.size(); ++g)
+      for (int64_t at = this->groups[g].begin; at < this->groups[g].end; ++at) {
+        const Term<T> t = this->terms[at];
+        if (t.a != t.b) of[t.b / n].push_back({int64_t(g), t.a, t.value});
+        of[t.a / n].push_back({int64_t(g), t.b, t.a == t.b ? T(2) * t.value : t.value});
+      }
+    for (const auto& some : of) {
+      slopes.insert(slopes.end(), some.begin(), some.end());
+      slope_ends.push_back(slopes.size());
+    }
+  }
+};
 
 struct Inputs {
   Tensor orbital, weight, entries, values;
@@ -34,8 +68,8 @@ struct Inputs {
   }
 
   template <typename T>
-  Table<T> table() const {
-    return Table<T>(entries, values, n, {orbital.size(1), orbital.size(1), size, paths}, {0, 1, 2});
+  ProductTable<T> table() const {
+    return {{entries, values, n, {orbital.size(1), orbital.size(1), size, paths}, {0, 1, 2}}, n, orbital.size(1)};
   }
   void check(const Tensor& like, at::IntArrayRef shape, const char* what) const {
     TORCH_CHECK_VALUE(like.sizes() == shape && like.scalar_type() == orbital.scalar_type(), "products: expected ", what,
@@ -48,76 +82,98 @@ struct Inputs {
 template <typename T, int W>
 struct Atom {
   using V = typename Vector<T, W>::type;
-  const Table<T>& table;
+  const ProductTable<T>& table;
   const T *f, *w, *x = nullptr, *y = nullptr;
 
-  // Sum of a group without its weight, and its derivative along x.
-  V sum(const Group& group) const {
-    V s{};
-    for (int64_t at = group.begin; at < group.end; ++at) {
-      const Term<T> t = table.terms[at];
-      s += t.value * load<V>(f + t.a) * load<V>(f + t.b);
-    }
-    return s;
-  }
-  V slope(const Group& group) const {
-    V s{};
-    for (int64_t at = group.begin; at < group.end; ++at) {
-      const Term<T> t = table.terms[at];
-      s += t.value * (load<V>(f + t.a) * load<V>(x + t.b) + load<V>(x + t.a) * load<V>(f + t.b));
-    }
-    return s;
-  }
-  void product(V* P) const {
-    for (const Group& group : table.groups) P[group.component] += load<V>(w + group.weight) * sum(group);
-  }
-  void product_and_slope(V* P, V* dP) const {
+  // Sums of all groups without their weights, and their derivatives along x.
+  void sums(V* S) const {
     for (const Group& group : table.groups) {
-      const V s = sum(group), weight = load<V>(w + group.weight);
-      P[group.component] += weight * s;
-      dP[group.component] += weight * slope(group) + load<V>(y + group.weight) * s;
-    }
-  }
-  // Adds the gradient of v . P to that of f and, if wanted, of w.
-  void pull(const V* v, T* to_f, T* to_w) const {
-    for (const Group& group : table.groups) {
-      const V factor = v[group.component], beta = factor * load<V>(w + group.weight);
+      V s{};
       for (int64_t at = group.begin; at < group.end; ++at) {
         const Term<T> t = table.terms[at];
-        add(to_f + t.a, beta * t.value * load<V>(f + t.b));
-        add(to_f + t.b, beta * t.value * load<V>(f + t.a));
+        s += t.value * load<V>(f + t.a) * load<V>(f + t.b);
       }
-      if (to_w) add(to_w + group.weight, factor * sum(group));
+      *S++ = s;
     }
   }
-  // Adds the gradient of v . P + u . P' to those of f and w.
-  void pull(const V* v, const V* u, T* to_f, T* to_w) const {
+  void sums_and_slopes(V* S, V* D) const {
     for (const Group& group : table.groups) {
+      V s{}, d{};
+      for (int64_t at = group.begin; at < group.end; ++at) {
+        const Term<T> t = table.terms[at];
+        const V va = t.value * load<V>(f + t.a), fb = load<V>(f + t.b);
+        s += va * fb;
+        d += va * load<V>(x + t.b) + t.value * load<V>(x + t.a) * fb;
+      }
+      *S++ = s, *D++ = d;
+    }
+  }
+  void product(const V* S, V* P) const {
+    for (const Group& group : table.groups) P[group.component] += load<V>(w + group.weight) * *S++;
+  }
+  void product_slope(const V* S, const V* D, V* dP) const {
+    for (const Group& group : table.groups)
+      dP[group.component] += load<V>(w + group.weight) * *D++ + load<V>(y + group.weight) * *S++;
+  }
+  // Adds the gradient of v . P to that of f and, if wanted, of w; S is made the factors of the groups.
+  void pull(const V* v, V* S, V* to_f, T* to_w) const {
+    for (size_t g = 0; g < table.groups.size(); ++g) {
+      const Group group = table.groups[g];
+      if (to_w) add(to_w + group.weight, v[group.component] * S[g]);
+      S[g] = v[group.component] * load<V>(w + group.weight);
+    }
+    each_slope(to_f, [&](const Slope<T>& s) { return s.value * (S[s.group] * load<V>(f + s.other)); });
+  }
+  // Adds the gradient of v . P + u . P' to those of f and w; S and D are made the factors of the groups.
+  void pull(const V* v, const V* u, V* S, V* D, V* to_f, T* to_w) const {
+    for (size_t g = 0; g < table.groups.size(); ++g) {
+      const Group group = table.groups[g];
       const V weight = load<V>(w + group.weight), of_v = v[group.component], of_u = u[group.component];
-      const V alpha = of_u * weight, beta = of_v * weight + of_u * load<V>(y + group.weight);
-      for (int64_t at = group.begin; at < group.end; ++at) {
-        const Term<T> t = table.terms[at];
-        add(to_f + t.a, t.value * (alpha * load<V>(x + t.b) + beta * load<V>(f + t.b)));
-        add(to_f + t.b, t.value * (alpha * load<V>(x + t.a) + beta * load<V>(f + t.a)));
-      }
-      add(to_w + group.weight, of_u * slope(group) + of_v * sum(group));
+      add(to_w + group.weight, of_u * D[g] + of_v * S[g]);
+      S[g] = of_v * weight + of_u * load<V>(y + group.weight);
+      D[g] = of_u * weight;
+    }
+    each_slope(to_f, [&](const Slope<T>& s) {
+      return s.value * (D[s.group] * load<V>(x + s.other) + S[s.group] * load<V>(f + s.other));
+    });
+  }
+  // Adds the terms of all entries that a component is in to its gradient.
+  template <typename Term>
+  void each_slope(V* to_f, const Term& term) const {
+    const Slope<T>* slope = table.slopes.data();
+    for (const int64_t end : table.slope_ends) {
+      V sum = *to_f;
+      for (; slope != table.slopes.data() + end; ++slope) sum += term(*slope);
+      *to_f++ = sum;
     }
   }
   static void add(T* to, V value) { store<V>(to, load<V>(to) + value); }
 };
 
-// Calls body(atom, i, q, chunk) for W channels from q on of every atom i.
+template <typename V>
+struct Room {
+  V *sums, *slopes;  // one for each group
+  V* next;           // zeros
+
+  V* take(int64_t count) { return std::exchange(next, next + count); }
+};
+
+// Calls body(atom, i, q, chunk, room) for W channels from q on of every atom i, with room for `zeros` more vectors.
 template <typename T, int W, typename Body>
-void each_atom(const Inputs& in, const Tensor* x, const Tensor* y, const Body& body) {
-  const Table<T> table = in.table<T>();
+void each_atom(const Inputs& in, int64_t zeros, const Tensor* x, const Tensor* y, const Body& body) {
+  using V = typename Vector<T, W>::type;
+  const ProductTable<T> table = in.table<T>();
   const T *f = in.orbital.const_data_ptr<T>(), *w = in.weight.const_data_ptr<T>();
   const T *xs = x ? x->const_data_ptr<T>() : nullptr, *ys = y ? y->const_data_ptr<T>() : nullptr;
-  const int64_t stride = in.orbital.size(1) * in.n;
+  const int64_t stride = in.orbital.size(1) * in.n, groups = table.groups.size();
   each_chunk<CHUNK>(in.atoms, [&](int64_t chunk, int64_t begin, int64_t end) {
+    std::vector<V> room(2 * groups + zeros);
     for (int64_t i = begin; i < end; ++i)
       for (int64_t q = 0; q < in.n; q += W) {
         const int64_t own = i * stride + q, shared = in.weights[i] + q;
-        body(Atom<T, W>{table, f + own, w + shared, x ? xs + own : nullptr, y ? ys + shared : nullptr}, i, q, chunk);
+        std::fill_n(room.begin() + 2 * groups, zeros, V{});
+        body(Atom<T, W>{table, f + own, w + shared, x ? xs + own : nullptr, y ? ys + shared : nullptr}, i, q, chunk,
+             Room<V>{room.data(), room.data() + groups, room.data() + 2 * groups});
       }
   });
 }

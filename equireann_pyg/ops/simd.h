@@ -6,29 +6,95 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace simd {
 
+constexpr int MAX_BYTES = 64;  // of one vector
+#ifdef __AVX512F__
+constexpr int REGISTER = 64;  // bytes of a register
+#else
+constexpr int REGISTER = 32;
+#endif
+
 template <typename T, int W>
+struct Pair;
+
+// W lanes; beyond MAX_BYTES two vectors, so that two sums run at a time.
+template <typename T, int W, bool ONE = (W * sizeof(T) <= MAX_BYTES)>
 struct Vector {
   typedef T type __attribute__((vector_size(W * sizeof(T))));
 };
 
 template <typename T>
-struct Vector<T, 1> {
+struct Vector<T, 1, true> {
   using type = T;
+};
+
+template <typename T, int W>
+struct Vector<T, W, false> {
+  using type = Pair<T, W>;
+};
+
+template <typename T, int W>
+struct Pair {
+  using Half = typename Vector<T, W / 2>::type;
+  static constexpr int HALF = W / 2;
+  Half a, b;
+
+  friend Pair operator+(Pair x, Pair y) { return {x.a + y.a, x.b + y.b}; }
+  friend Pair operator*(Pair x, Pair y) { return {x.a * y.a, x.b * y.b}; }
+  friend Pair operator*(T x, Pair y) { return {x * y.a, x * y.b}; }
+  Pair& operator+=(Pair x) { return *this = *this + x; }
 };
 
 template <typename V, typename T>
 inline V load(const T* from) {
-  V value;
-  std::memcpy(&value, from, sizeof(V));
-  return value;
+  if constexpr (requires { V::HALF; }) {
+    return {load<typename V::Half>(from), load<typename V::Half>(from + V::HALF)};
+  } else {
+    V value;
+    std::memcpy(&value, from, sizeof(V));
+    return value;
+  }
 }
 
 template <typename V, typename T>
 inline void store(T* to, V value) {
-  std::memcpy(to, &value, sizeof(V));
+  if constexpr (requires { V::HALF; }) {
+    store<typename V::Half>(to, value.a);
+    store<typename V::Half>(to + V::HALF, value.b);
+  } else {
+    std::memcpy(to, &value, sizeof(V));
+  }
+}
+
+// Lanes of a and b, numbered one behind the other, in another order: lane t is number(t).
+template <typename T, int W, typename V, typename Number>
+inline V shuffled(V a, V b, Number) {
+  return [&]<int... LANE>(std::integer_sequence<int, LANE...>) -> V {
+#ifdef __clang__
+    return __builtin_shufflevector(a, b, Number{}(LANE)...);
+#else
+    using I = typename Vector<std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>, W>::type;
+    return __builtin_shuffle(a, b, I{Number{}(LANE)...});
+#endif
+  }(std::make_integer_sequence<int, W>{});
+}
+
+// Rows and columns of W vectors exchanged, by blocks of half the size each time.
+template <typename T, int W, int BLOCK = W / 2, typename V>
+inline void transpose(V (&rows)[W]) {
+  if constexpr (BLOCK > 0) {
+    for (int i = 0; i < W; ++i) {
+      if (i & BLOCK) continue;
+      const V a = rows[i], b = rows[i + BLOCK];
+      rows[i] = shuffled<T, W>(a, b, [](int t) { return t & BLOCK ? W + t - BLOCK : t; });
+      rows[i + BLOCK] = shuffled<T, W>(a, b, [](int t) { return t & BLOCK ? W + t : t + BLOCK; });
+    }
+    transpose<T, W, BLOCK / 2>(rows);
+  }
 }
 
 // Sum of the lanes, by halves.
@@ -43,6 +109,20 @@ inline T total(V value) {
     Half parts[2];
     std::memcpy(parts, &value, sizeof(V));
     return total<T, W / 2>(Half(parts[0] + parts[1]));
+  }
+}
+
+// Sums of the lanes of each of W vectors: halves of two vectors are added side by side, and so on.
+template <typename T, int W, int BLOCK = W, typename V>
+inline V totals(const V* rows) {
+  if constexpr (BLOCK == 1) {
+    return *rows;
+  } else {
+    V sums[BLOCK / 2];
+    for (int i = 0; i < BLOCK / 2; ++i)
+      sums[i] = shuffled<T, W>(rows[2 * i], rows[2 * i + 1], [](int t) { return 2 * t - t % (BLOCK / 2); }) +
+                shuffled<T, W>(rows[2 * i], rows[2 * i + 1], [](int t) { return 2 * t - t % (BLOCK / 2) + BLOCK / 2; });
+    return totals<T, W, BLOCK / 2>(sums);
   }
 }
 
