@@ -14,7 +14,7 @@ of weights that nobody wants, are empty.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -203,9 +203,15 @@ def _tuple(results: Results) -> tuple[Tensor, ...]:
 
 def _evaluate(op: Function, backward: Function | None, *values: Any) -> Any:
     """An operator of the library; torch's own way around its autograd takes ten times as long as the rest of a small call."""
-    if backward is None or tracing():
+    if backward is None or tracing() or _derived_by_kernel(op, values[0].device.type):
         return op(*values)
     return _Derived.apply(*values, op, backward)
+
+
+@cache
+def _derived_by_kernel(op: Any, device: str) -> bool:
+    """Whether the derivatives of an operator are compiled as well."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), f"Autograd{device.upper()}")
 
 
 class _Derived(torch.autograd.Function):
