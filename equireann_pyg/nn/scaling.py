@@ -115,7 +115,7 @@ class ScaledLinear(DegreeLinear):
 
     def matrices(self) -> Tensor:
         """What the channels of each degree are multiplied by, over their scale, ``[L + 1, n, k]``."""
-        return super().matrices() / self.scale.view(-1, 1, 1)
+        return self.weight * (self.weight.size(1) ** -0.5 / self.scale).view(-1, 1, 1)
 
 
 def degree_scale(orbital: Tensor, components: tuple[int, ...]) -> Tensor:

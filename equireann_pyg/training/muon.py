@@ -74,10 +74,13 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    rule = _muon if is_matrix(weight, group["smallest"]) else _adam
-                    rule(weight, weight.grad, self.state[weight], group)
+            present = [weight for weight in group["params"] if weight.grad is not None]
+            others = [weight for weight in present if not is_matrix(weight, group["smallest"])]
+            for weight in present:
+                if is_matrix(weight, group["smallest"]):
+                    _muon(weight, weight.grad, self.state[weight], group)
+            if others:
+                _adam(others, [self.state[weight] for weight in others], group)
         return loss
 
 
@@ -96,15 +99,22 @@ def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dic
     weight.add_(direction, alpha=-rate * max(weight.shape[-2:]) ** 0.5)
 
 
-def _adam(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    if not state:
-        state["step"] = torch.zeros((), dtype=torch.float64)
-        state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
-    state["step"] += 1
-    step, (first, second) = float(state["step"]), group["betas"]
-    mean = state["mean"].lerp_(gradient, 1 - first) / (1 - first**step)
-    square = state["square"].lerp_(gradient.square(), 1 - second) / (1 - second**step)
-    weight.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-group["lr"])
+def _adam(weights: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
+    """All at once: there are many, and most are small."""
+    for weight, state in zip(weights, states, strict=True):
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float64)
+            state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        state["step"] += 1
+    gradients, (first, second) = [weight.grad for weight in weights if weight.grad is not None], group["betas"]
+    steps, means, squares = ([state[name] for state in states] for name in ("step", "mean", "square"))
+    torch._foreach_lerp_(means, gradients, 1 - first)
+    torch._foreach_mul_(squares, second)
+    torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
+    sizes = torch._foreach_div(squares, [1 - second ** float(step) for step in steps])
+    torch._foreach_sqrt_(sizes)
+    torch._foreach_add_(sizes, group["eps"])
+    torch._foreach_addcdiv_(weights, means, sizes, [-group["lr"] / (1 - first ** float(step)) for step in steps])
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
