@@ -130,7 +130,7 @@ def edge_form(
 ) -> list[Tensor]:
     """Standardised densities of all iterations by the published edge form, in loops and with all 3^l Cartesian components.
 
-    phi_ij^{t+1} = phi_ij^t + f(r_ij) psi_j^t, psi_i^t = sum_j c_j^t phi_ij^t.
+    phi_ij^{t+1} = phi_ij^t + g f(r_ij) psi_j^t, psi_i^t = sum_j c_j^t phi_ij^t.
     """
     species, num_nodes = model.species(z), z.numel()
     phi, filters = [], []
@@ -151,14 +151,16 @@ def edge_form(
         psi = [torch.zeros_like(phi[0]) for _ in range(num_nodes)]
         for (j, i), orbital in zip(edge_index.T.tolist(), phi, strict=True):
             psi[i] = psi[i] + coefficient[j] * orbital
-        weight = model.descriptors[t].density.weight
+        density = model.descriptors[t].density
+        weight = density.weight / density.scale.unsqueeze(-1)
         densities = torch.stack([torch.einsum("an,ank->ak", p, weight[degree_of]).square().sum(0) for p in psi])
         features.append(model.scalings[t](densities, species))
         if t == model.num_iterations:
             return features
         coefficient = coefficient + model.rules[t].update(features[-1], species)
         if equivariant:
-            phi = [phi[e] + filters[e] * psi[j] for e, j in enumerate(edge_index[0].tolist())]
+            strength = model.rules[t].strength
+            phi = [phi[e] + strength * filters[e] * psi[j] for e, j in enumerate(edge_index[0].tolist())]
     raise AssertionError
 
 
