@@ -21,7 +21,7 @@ class Spectrum(nn.Descriptor):
     def build(self, layout: nn.Layout) -> None:
         """Parts for orbitals of this layout; the network builds a copy for each iteration."""
         layout.require_harmonics("Spectrum")
-        self.mix = nn.DegreeLinear(layout.components, layout.num_radial, self.num_channels)
+        self.mix = nn.DegreeLinear(layout.components, layout.num_channels, self.num_channels)
         self.dot = nn.DegreeDot(layout.components)
         self.num_features = (layout.max_degree + 1) * self.num_channels
 
@@ -32,7 +32,7 @@ class Spectrum(nn.Descriptor):
         return torch.cat([square / (2 * degree + 1) for degree, square in enumerate(squares)], dim=1)
 
 
-for rule in (nn.Invariant(), nn.Equivariant(), nn.Coupled()):
+for rule in (nn.Invariant(), nn.Equivariant(), nn.Separate()):
     torch.manual_seed(0)
     network = OrbitalNetwork(["H", "C"], 4.0, Spectrum(), rule, num_iterations=2)
     potential = Potential(network).double()

@@ -57,13 +57,10 @@ from equireann_pyg.testing import (
     sample_graphs,
 )
 from tests.nn.test_descriptor import DESCRIPTORS
-from tests.nn.test_message import RULES
+from tests.nn.test_message import COUPLED, RULES
 from tests.test_models import cumulene
 
 ALL_RULES = {"local": Local([6]), **RULES}
-COUPLED = ("coupled", "separate")
-"""Rules that couple degrees."""
-
 PAIRS = [
     (descriptor, rule)
     for descriptor, (_, angular) in DESCRIPTORS.items()
@@ -143,6 +140,7 @@ def test_twist_of_a_long_chain(descriptor: str, rule: str, double: torch.dtype) 
         ("density", "filtered"),
         ("power spectrum", "equivariant"),
         ("products", "coupled"),
+        ("products", "separate"),
         ("contractions", "invariant"),
     ],
 )

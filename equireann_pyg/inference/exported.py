@@ -107,7 +107,7 @@ class _WithState(torch.nn.Module):
 
     def __init__(self, graph: torch.fx.GraphModule, state: State) -> None:
         super().__init__()
-        self.graph = graph
+        self.traced = graph  # not `graph`, a name that export's own modules have
         self.names = {name: name.replace(".", "__") for name in state}
         for name, value in state.items():
             self.register_buffer(self.names[name], value.clone())
@@ -116,7 +116,7 @@ class _WithState(torch.nn.Module):
         self, z: Tensor, pos: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: Tensor
     ) -> dict[str, Tensor]:
         state = {name: getattr(self, stored) for name, stored in self.names.items()}
-        return self.graph(state, z, pos, cell, edge_index, edge_shift, None)
+        return self.traced(state, z, pos, cell, edge_index, edge_shift, None)
 
 
 class ExportedPotential:

@@ -33,7 +33,7 @@ class NEP(nn.Descriptor):
     def build(self, layout: nn.Layout) -> None:
         """Radial functions for these orbitals."""
         layout.require_harmonics("NEP")
-        self.mix = nn.DegreeLinear(layout.components, layout.num_radial, self.num_channels)
+        self.mix = nn.DegreeLinear(layout.components, layout.num_channels, self.num_channels)
         self.dot = nn.DegreeDot(layout.components)
         self.num_features = (layout.max_degree + 1) * self.num_channels
 
@@ -65,7 +65,7 @@ def twist_signal(rule: nn.MessageRule, num_carbons: int = 9, cutoff: float = 4.0
 
 def main() -> None:
     """Print what each rule makes of the descriptor."""
-    for rule in (nn.Invariant(), nn.Equivariant(), nn.Filtered(), nn.Coupled()):
+    for rule in (nn.Invariant(), nn.Equivariant(), nn.Filtered(), nn.Coupled(), nn.Separate()):
         print(f"{type(rule).__name__:12s} {twist_signal(rule):.1e}")
 
 

@@ -37,6 +37,8 @@ RULES: dict[str, MessageRule] = {
     "coupled": Coupled([6], num_channels=3),
     "separate": Separate([6], num_messages=3, num_flat=1),
 }
+COUPLED = ("coupled", "separate")
+"""Rules that couple degrees, and so need harmonics."""
 
 
 @pytest.fixture(params=RULES)
