@@ -151,8 +151,7 @@ def edge_form(
         psi = [torch.zeros_like(phi[0]) for _ in range(num_nodes)]
         for (j, i), orbital in zip(edge_index.T.tolist(), phi, strict=True):
             psi[i] = psi[i] + coefficient[j] * orbital
-        density = model.descriptors[t].density
-        weight = density.weight / density.scale.unsqueeze(-1)
+        weight = model.descriptors[t].density.weight
         densities = torch.stack([torch.einsum("an,ank->ak", p, weight[degree_of]).square().sum(0) for p in psi])
         features.append(model.scalings[t](densities, species))
         if t == model.num_iterations:

@@ -6,19 +6,15 @@ turns these into invariants. :class:`~equireann_pyg.models.OrbitalNetwork` makes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.plan import Plan
 from equireann_pyg.ops import density
-
-SMALLEST = 1e-2
-"""Size of an orbital's channel, relative to that of the largest, below which it is not made larger."""
 
 
 class Descriptor(Plan):
@@ -85,15 +81,13 @@ class Density(Descriptor):
         return self.density(orbital)
 
 
-class OrbitalDensity(ExactBuffers):
+class OrbitalDensity(torch.nn.Module):
     r"""Embedded electron density of contracted orbitals.
 
-    .. math:: \rho_{ik} = \sum_{l} \sum_{m} \Bigl( \sum_n \frac{\psi_{i,lm,n}}{\sigma_n} W_{lnk} \Bigr)^2
+    .. math:: \rho_{ik} = \sum_{l} \sum_{m} \Bigl( \sum_n \psi_{i,lm,n} W_{lnk} \Bigr)^2
 
     Each density k has its own contraction for every l. Source: Zhang, Xia, Jiang, Phys. Rev. Lett. 2021, 127,
-    156002 (REANN), eq. 3; the root of the multinomial weight is in the angular part. The size :math:`\sigma_n` of every channel
-    comes from a training set, so that none is drowned by another, and is one until :meth:`fit`: a buffer, part of a
-    checkpoint, not trained.
+    156002 (REANN), eq. 3; the root of the multinomial weight is in the angular part.
 
     Args:
         components: number of angular components of each l = 0..L.
@@ -105,31 +99,19 @@ class OrbitalDensity(ExactBuffers):
         - output: density ``[N, k]``
     """
 
-    earlier: ClassVar[Mapping[str, float]] = {"scale": 1.0}
-    scale: Tensor
-
     def __init__(self, components: Sequence[int], num_radial: int, num_density: int) -> None:
         super().__init__()
         self.components = list(components)
         self.weight = torch.nn.Parameter(torch.empty(len(self.components), num_radial, num_density))
-        self.register_buffer("scale", torch.ones(num_radial))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Normal weights that keep the variance of the orbitals; no scale."""
+        """Normal weights that keep the variance of the orbitals."""
         torch.nn.init.normal_(self.weight, std=self.weight.size(1) ** -0.5)
-        self.scale.fill_(1.0)
-
-    @torch.no_grad()
-    def fit(self, orbital: Tensor) -> None:
-        """Take the size of every channel from the orbitals of a training set; one that hardly any atom reaches stays small."""
-        size = orbital.double().square().mean((0, 1)).sqrt()  # -> [n]
-        floor = SMALLEST * size.max()
-        self.scale.copy_(torch.where(floor > 0, size.clamp(min=floor), torch.ones_like(size)))
 
     def forward(self, orbital: Tensor) -> Tensor:
         """Contract and square."""
-        return density(orbital, self.weight / self.scale.unsqueeze(-1), self.components)
+        return density(orbital, self.weight, self.components)
 
     def extra_repr(self) -> str:
         _, num_radial, num_density = self.weight.shape

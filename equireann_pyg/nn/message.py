@@ -28,8 +28,8 @@ from equireann_pyg.nn.scaling import ScaledLinear, SoftLimit
 GRADING = 3
 """Power with which the reach of the channels of :class:`Coupled` grows from the first to the last."""
 
-STEEPNESS = 6
-"""Power with which the strength of the messages of :class:`Equivariant` grows from the weakest channel to the strongest."""
+STEEPNESS = 4
+"""Power with which the strength of messages grows from the first channel to the last."""
 
 
 class MessageRule(Plan):
@@ -138,31 +138,23 @@ class Invariant(MessageRule):
 class Equivariant(ExactBuffers, Invariant):
     r"""EquiREANN's rule: besides, the orbitals gathered so far are passed on, :math:`M_j = g\, c_j \sum_{s \le t} \psi_j^s`.
 
-    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. There g = 1, and the coefficients are small; another g is
-    the same recursion with coefficients and orbitals g times as large. With c and the local orbitals of unit size, g says how
-    much of an orbital has travelled: none at g = 0, where the rule is REANN's. Before :meth:`fit_neighbours` g = 1; afterwards
-    orbitals of the strongest channel grow ``growth``-fold from one iteration to the next, and all others less, down to next to
-    nothing, so that some carry far and most stay near. Strong and weak channels take turns, since radial functions of
-    successive ones peak at successive distances; the strongest are those that peak at bond lengths.
+    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. There g = 1, with small coefficients; another g is the same
+    recursion with coefficients and orbitals g times as large. With coefficients and local orbitals of unit size, g says how much
+    of an orbital has travelled: nothing at g = 0, where the rule is REANN's. It is one before :meth:`fit_neighbours`, and graded
+    afterwards: the first channels, which tell of bonds, are hardly touched; the last, whose radial function peaks farthest out
+    and tells of little by itself, grows ``growth``-fold from one iteration to the next. So a few channels carry far, and what is
+    near, which energies mostly depend on, is not drowned.
 
     Args:
         hidden_channels: hidden widths of the coefficient network.
-        growth: of the strongest channel. A small one is best where energies depend on what is near, as in most molecules;
-            signals along a chain of many cutoffs need about three.
-
-    Raises:
-        ValueError: if ``growth`` is negative.
-
-    Shapes are those of :class:`MessageRule`.
+        growth: growth of the last channel, zero or more.
     """
 
     earlier: ClassVar[Mapping[str, float]] = {"strength": 1.0}
     strength: Tensor
 
-    def __init__(self, hidden_channels: Sequence[int] = (64, 64), growth: float = 0.3) -> None:
+    def __init__(self, hidden_channels: Sequence[int] = (64, 64), growth: float = 3.0) -> None:
         super().__init__(hidden_channels)
-        if growth < 0:
-            raise ValueError(f"{type(self).__name__}: expected a growth of 0 or more, got {growth}")
         self.growth = float(growth)
 
     def build(self, layout: Layout, num_features: int) -> None:
@@ -184,11 +176,7 @@ class Equivariant(ExactBuffers, Invariant):
 
     def graded(self, num_channels: int) -> Tensor:
         """Strength of every channel relative to the strongest, ``[n]``."""
-        channels = torch.arange(num_channels).flip(0)
-        weak, strong = channels[channels % 2 == 0], channels[channels % 2 == 1]
-        relative = torch.empty(num_channels)
-        relative[torch.cat([weak, strong])] = torch.linspace(1 / num_channels, 1, num_channels) ** STEEPNESS
-        return relative
+        return torch.linspace(1 / num_channels, 1, num_channels) ** STEEPNESS
 
     def forward(
         self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor

@@ -33,6 +33,8 @@ if hasattr(nn, "MomentContractions"):
 
 RULES = ("Local", "Invariant", "Equivariant", "Filtered", "Coupled", "Separate")
 HIDDEN = [64, 64]
+GROWTH = {"Equivariant": {"growth": 3.0}, "Filtered": {"growth": 3.0}}
+"""Of the orbitals: strong messages, which a chain needs."""
 
 
 def recipe(descriptor: Plan, angular: Plan, rule: str) -> Recipe:
@@ -40,7 +42,7 @@ def recipe(descriptor: Plan, angular: Plan, rule: str) -> Recipe:
     arguments: Plan = {
         "descriptor": descriptor,
         "angular": angular,
-        "rule": {"class_path": rule, "init_args": {"hidden_channels": HIDDEN}},
+        "rule": {"class_path": rule, "init_args": {"hidden_channels": HIDDEN, **GROWTH.get(rule, {})}},
         "readout": {"class_path": "LastReadout", "init_args": {"hidden_channels": HIDDEN}},
         "radial": {"class_path": "PairRadial", "init_args": {"num_radial": 8}},
         "num_iterations": 0 if rule == "Local" else 3,

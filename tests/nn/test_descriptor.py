@@ -127,12 +127,13 @@ def test_statistics_of_every_descriptor(case: tuple[Descriptor, Angular], double
     with by_reference():
         calibrate(twin, 7 * orbital, SPECIES)
     scales = [name for name in descriptor.state_dict() if name.endswith("scale")]
-    assert scales
+    assert bool(scales) == (not isinstance(plan, Density))
     for name in scales:
         assert_close(descriptor.state_dict()[name], twin.state_dict()[name], 1e-12, name)
     features = descriptor(7 * orbital, SPECIES)
     calibrate(twin, orbital, SPECIES)
-    assert_close(twin(orbital, SPECIES), features, 1e-11, "features of smaller orbitals")
+    if scales:
+        assert_close(twin(orbital, SPECIES), features, 1e-11, "features of smaller orbitals")
     twin.load_state_dict(descriptor.state_dict())
     assert torch.equal(twin(7 * orbital, SPECIES), features)
     twin.reset_parameters()
