@@ -52,8 +52,7 @@ from equireann_pyg.training.task import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
 HIDDEN = [32, 32]
-RULES: dict[str, MessageRule] = {"EquiREANN": Equivariant(HIDDEN, growth=3.0), "REANN": Invariant(HIDDEN)}
-"""What travels; a signal that has to pass a whole chain needs strong messages."""
+RULES: dict[str, MessageRule] = {"EquiREANN": Equivariant(HIDDEN), "REANN": Invariant(HIDDEN)}
 
 LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 8, 0
 

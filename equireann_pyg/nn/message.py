@@ -138,12 +138,12 @@ class Invariant(MessageRule):
 class Equivariant(ExactBuffers, Invariant):
     r"""EquiREANN's rule: besides, the orbitals gathered so far are passed on, :math:`M_j = g\, c_j \sum_{s \le t} \psi_j^s`.
 
-    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. There g = 1, with small coefficients; another g is the same
-    recursion with coefficients and orbitals g times as large. With coefficients and local orbitals of unit size, g says how much
-    of an orbital has travelled: nothing at g = 0, where the rule is REANN's. It is one before :meth:`fit_neighbours`, and graded
-    afterwards: the first channels, which tell of bonds, are hardly touched; the last, whose radial function peaks farthest out
-    and tells of little by itself, grows ``growth``-fold from one iteration to the next. So a few channels carry far, and what is
-    near, which energies mostly depend on, is not drowned.
+    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. There g = 1, with small coefficients; another g is the
+    same recursion with coefficients and orbitals g times as large. With coefficients and local orbitals of unit size, g says
+    how much of an orbital has travelled: nothing at g = 0, where the rule is REANN's. It is one before
+    :meth:`fit_neighbours`, and graded afterwards: the first channels, which tell of bonds, are hardly touched; the last,
+    whose radial function peaks farthest out and tells of little by itself, grows ``growth``-fold from one iteration to the
+    next. So a few channels carry far, and what is near, which energies mostly depend on, is not drowned.
 
     Args:
         hidden_channels: hidden widths of the coefficient network.

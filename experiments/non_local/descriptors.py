@@ -33,8 +33,6 @@ if hasattr(nn, "MomentContractions"):
 
 RULES = ("Local", "Invariant", "Equivariant", "Filtered", "Coupled", "Separate")
 HIDDEN = [64, 64]
-GROWTH = {"Equivariant": {"growth": 3.0}, "Filtered": {"growth": 3.0}}
-"""Of the orbitals: strong messages, which a chain needs."""
 
 
 def recipe(descriptor: Plan, angular: Plan, rule: str) -> Recipe:
@@ -42,7 +40,7 @@ def recipe(descriptor: Plan, angular: Plan, rule: str) -> Recipe:
     arguments: Plan = {
         "descriptor": descriptor,
         "angular": angular,
-        "rule": {"class_path": rule, "init_args": {"hidden_channels": HIDDEN, **GROWTH.get(rule, {})}},
+        "rule": {"class_path": rule, "init_args": {"hidden_channels": HIDDEN}},
         "readout": {"class_path": "LastReadout", "init_args": {"hidden_channels": HIDDEN}},
         "radial": {"class_path": "PairRadial", "init_args": {"num_radial": 8}},
         "num_iterations": 0 if rule == "Local" else 3,

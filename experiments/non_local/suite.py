@@ -11,12 +11,10 @@ from experiments.benchmarks.run import Suite
 from experiments.non_local.cases import CASES
 
 QUICK = ("c9h4-200", "gnl", "cumulene", "lode", "au2-4g")
-GROWTH = 3.0
-"""Growth of the orbitals of EquiREANN: what has come along a whole chain must not be drowned by what is near."""
 
 
 def far_reaching(shipped: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """The shipped models, with messages of EquiREANN that are strong and travel under an envelope flat at a bond length.
+    """The shipped models, with messages of EquiREANN that travel under an envelope which is flat at a bond length.
 
     One that falls off does so once more for every hop. The radial functions keep the paper's envelope, as those of REANN, which
     passes on no orbitals.
@@ -27,7 +25,7 @@ def far_reaching(shipped: Mapping[str, Recipe]) -> dict[str, Recipe]:
     radial = {"num_radial": given["num_radial"], "envelope": {"class_path": "CosineCutoff"}}
     arguments: Plan = {
         "descriptor": {"class_path": "Density", "init_args": {"num_density": given["num_density"]}},
-        "rule": {"class_path": "Equivariant", "init_args": {**hidden, "growth": GROWTH}},
+        "rule": {"class_path": "Equivariant", "init_args": hidden},
         "readout": {"class_path": "LastReadout", "init_args": hidden},
         "envelope": {"class_path": "PolynomialCutoff"},
         "radial": {"class_path": "PairRadial", "init_args": radial},

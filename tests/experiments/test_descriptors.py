@@ -61,6 +61,6 @@ def test_message_passing(rule: nn.MessageRule, tmp_path: Path) -> None:
 
 def test_equivariant_messages_make_it_see_the_twist() -> None:
     assert twist_signal(nn.Invariant()) < 1e-10
-    assert twist_signal(nn.Equivariant(growth=3.0)) > 1e-3
+    assert twist_signal(nn.Equivariant()) > 1e-3
     with pytest.raises(ValueError, match="NEP needs spherical harmonics"):
         OrbitalNetwork(["H"], descriptor=NEP(), angular=nn.CartesianMoments())
