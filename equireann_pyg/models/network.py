@@ -202,7 +202,7 @@ class OrbitalNetwork(Plan):
         return in_blocks(self.block_size, function, *rows)
 
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield orbital ``[N, lm, n]`` and features ``[N, k]`` (standardised invariants) of every iteration t = 0..T."""
+        """Yield orbital ``[N, lm, n]``, later ``[N, lm, n + m]``, and standardised features ``[N, k]`` of every t = 0..T."""
         return self._iterate(self.species(z), edge_index, edge_vec)
 
     def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -24,7 +24,7 @@ class Descriptor(Plan):
     Statistics of a training set belong in parts with a method ``fit``, such as :class:`~equireann_pyg.nn.ScaledLinear`.
 
     Shapes:
-        - input: orbital ``[N, lm, n]``, species ``[N]`` element index
+        - input: orbital ``[N, lm, n]`` with all channels of the layout, species ``[N]`` element index
         - output: features ``[N, k]``
     """
 
@@ -32,7 +32,7 @@ class Descriptor(Plan):
     """Number of features k; known once built."""
 
     def build(self, layout: Layout) -> None:
-        """Make the parameters for orbitals of this layout, and set ``num_features``.
+        """Make the parameters for orbitals of this layout, of ``num_channels`` channels, and set ``num_features``.
 
         Raises:
             ValueError: if the descriptor cannot work on such orbitals.

@@ -65,7 +65,8 @@ class Separate(MessageRule):
         self.coupling = ScaledSelfCoupling(layout.max_degree, m, layout.num_species)
         self.of_product = DegreeLinear(components, m, m)  # V
         self.radial_filter = torch.nn.Parameter(torch.empty(layout.num_radial, m))  # F
-        self.register_buffer("_flat", (torch.arange(m) >= m - self.num_flat).float(), persistent=False)  # q
+        flat = torch.cat([torch.zeros(m - self.num_flat), torch.ones(self.num_flat)])  # q
+        self.register_buffer("_flat", flat, persistent=False)
         self.norm = OrbitalNorm(replace(layout, num_messages=m))
         self.reset_parameters()
 

@@ -173,8 +173,9 @@ using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Five empty_gradients(const Inputs& in) {
   const Tensor none = at::empty({0}, in.coefficient.options());
+  const bool messages = in.orbital && in.sizes.n_messages > 0;
   return {at::empty_like(in.coefficient), in.orbital ? at::empty_like(*in.orbital) : none, at::empty_like(in.radial),
-          at::empty_like(in.angular), in.orbital ? at::empty_like(in.filter) : at::zeros_like(in.filter)};
+          at::empty_like(in.angular), messages ? at::empty_like(in.filter) : at::zeros_like(in.filter)};
 }
 
 template <bool TANGENT, typename T>
@@ -219,7 +220,8 @@ using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 Six orbital_sum_double_backward(const Tensor& hc, OptTensor hM, const Tensor& hR, const Tensor& hY, const Tensor& hf,
                                 const Tensor& grad, const Tensor& c, OptTensor M, const Tensor& edge_index,
                                 const Tensor& order, const Tensor& R, const Tensor& Y, const Tensor& f, bool concat) {
-  const Inputs in(c, M, edge_index, order, R, Y, f, concat), tangents(hc, hM, edge_index, order, hR, hY, hf, concat);
+  const Inputs in(c, M, edge_index, order, R, Y, f, concat);
+  const Inputs tangents(hc, hM, edge_index, order, hR, hY, hf, concat);
   const Tensor G = grad.contiguous();
   const Five out = empty_gradients(in);
   Tensor forward = at::empty_like(G);

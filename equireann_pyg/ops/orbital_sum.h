@@ -40,7 +40,7 @@ struct Gradients {
 };
 
 struct Sizes {
-  int64_t nodes, lm, n, n_messages, n_sum, filter_width;  // n: channels of c and R, of M, of the sum
+  int64_t nodes, lm, n, n_messages, n_sum, filter_width;  // channels of c and R, of M, of the sum; of the filter
 };
 
 // Channels of the sum that are made together, and the terms that they have.
