@@ -32,13 +32,11 @@ from equireann_pyg.evaluation.errors import evaluate, predict
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn import (
-    CosineCutoff,
     Density,
     Equivariant,
     Invariant,
     LastReadout,
     MessageRule,
-    PairRadial,
     PolynomialCutoff,
 )
 from equireann_pyg.potential.checkpoint import save_potential
@@ -52,16 +50,15 @@ from equireann_pyg.training.task import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
 HIDDEN = [32, 32]
-RULES: dict[str, MessageRule] = {"EquiREANN": Equivariant(HIDDEN), "REANN": Invariant(HIDDEN)}
+RULES: dict[str, MessageRule] = {"EquiREANN": Equivariant(HIDDEN, grading=0.0), "REANN": Invariant(HIDDEN)}
 
 LEARNING_RATE, BATCH_SIZE, SEED = 5e-3, 8, 0
 
 
 def network(name: str) -> OrbitalNetwork:
-    """One of the models, under envelopes that are flat at a bond length, so that messages arrive."""
-    radial = PairRadial(envelope=CosineCutoff())
+    """One of the models, under an envelope that is flat at a bond length, so that messages arrive."""
     parts = Density(32), RULES[name], LastReadout(HIDDEN)
-    return OrbitalNetwork(["H", "C"], CUTOFF, *parts, envelope=PolynomialCutoff(), radial=radial, num_iterations=5)
+    return OrbitalNetwork(["H", "C"], CUTOFF, *parts, envelope=PolynomialCutoff(), num_iterations=5)
 
 
 class History(lightning.Callback):

@@ -28,9 +28,6 @@ from equireann_pyg.nn.scaling import ScaledLinear, SoftLimit
 GRADING = 3
 """Power with which the reach of the channels of :class:`Coupled` grows from the first to the last."""
 
-STEEPNESS = 4
-"""Power with which the strength of messages grows from the first channel to the last."""
-
 
 class MessageRule(Plan):
     r"""Base class of the rules. As with descriptors, the user makes a plan, the network builds a copy per iteration.
@@ -148,14 +145,15 @@ class Equivariant(ExactBuffers, Invariant):
     Args:
         hidden_channels: hidden widths of the coefficient network.
         growth: growth of the last channel, zero or more.
+        grading: power with which the strength rises from the first channel to the last; zero makes all alike.
     """
 
     earlier: ClassVar[Mapping[str, float]] = {"strength": 1.0}
     strength: Tensor
 
-    def __init__(self, hidden_channels: Sequence[int] = (64, 64), growth: float = 3.0) -> None:
+    def __init__(self, hidden_channels: Sequence[int] = (64, 64), growth: float = 3.0, grading: float = 4.0) -> None:
         super().__init__(hidden_channels)
-        self.growth = float(growth)
+        self.growth, self.grading = float(growth), float(grading)
 
     def build(self, layout: Layout, num_features: int) -> None:
         """Make the coefficient network."""
@@ -171,12 +169,8 @@ class Equivariant(ExactBuffers, Invariant):
     def fit_neighbours(self, number: Tensor) -> None:
         """Set the strength of the messages of every channel, for coefficients of the size they are drawn with."""
         n = self.strength.numel()
-        largest = self.growth * n**0.5 / number.clamp(min=1.0)
-        self.strength.copy_(largest * self.graded(n).to(number))
-
-    def graded(self, num_channels: int) -> Tensor:
-        """Strength of every channel relative to the strongest, ``[n]``."""
-        return torch.linspace(1 / num_channels, 1, num_channels) ** STEEPNESS
+        graded = torch.linspace(1 / n, 1, n).to(number) ** self.grading
+        self.strength.copy_(graded * self.growth * n**0.5 / number.clamp(min=1.0))
 
     def forward(
         self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
@@ -247,7 +241,7 @@ class Coupled(Equivariant):
     """
 
     def __init__(self, hidden_channels: Sequence[int] = (64, 64), num_channels: int = 16) -> None:
-        super().__init__(hidden_channels, growth=3.0)
+        super().__init__(hidden_channels, grading=0.0)
         self.num_channels = num_channels
 
     def build(self, layout: Layout, num_features: int) -> None:
@@ -268,10 +262,6 @@ class Coupled(Equivariant):
         """Draw new parameters; graded filters."""
         super().reset_parameters()
         torch.nn.init.zeros_(self.radial_filter)
-
-    def graded(self, num_channels: int) -> Tensor:
-        """All alike, ``[n]``: channels are mixed, and their filters are graded."""
-        return torch.ones(num_channels)
 
     def change(self, features: Tensor, species: Tensor) -> Tensor:
         """What is added to the coefficients: at most one, several times their size, so that no outlier makes them run away."""
