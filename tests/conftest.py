@@ -13,6 +13,7 @@ from torch_geometric.data import Batch
 
 from equireann_pyg import EquiREANN, Potential, edge_vectors
 from equireann_pyg.files import user_cache
+from equireann_pyg.nn import Equivariant, PolynomialCutoff
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.testing import randomize, sample_graphs
 from tests.copper import write_frames
@@ -49,11 +50,14 @@ def make_potential() -> Callable[..., Potential]:
     """Builds a small potential with random parameters and statistics, in torch's default type."""
 
     def make(kind: type[EquiREANN] = EquiREANN, cutoff: float = 3.0, **kwargs: Any) -> Potential:
-        sizes = {"num_radial": 4, "num_density": 8, "hidden_channels": [8, 8]} | kwargs
-        model = kind(["H", "C"], cutoff, **sizes)
+        sizes = {"num_radial": 4, "num_density": 8, "hidden_channels": [8, 8], "envelope": PolynomialCutoff()}
+        model = kind(["H", "C"], cutoff, **(sizes | kwargs))
         randomize(model)
         batch = Batch.from_data_list(sample_graphs(model.elements, cutoff))
         model.fit_statistics(batch.z, batch.edge_index, edge_vectors(batch).to(model.coefficient.dtype))
+        for rule in model.rules:
+            if isinstance(rule, Equivariant):
+                rule.strength.fill_(2 * rule.strength.max())  # strong messages, which tests notice
         potential = Potential(model)
         potential.set_references({"H": -3.0, "C": 5.0}, scale=2.0)
         return potential

@@ -15,6 +15,7 @@ from ase.md.verlet import VelocityVerlet
 
 from equireann_pyg import EquiREANN, Potential, save_potential
 from equireann_pyg.inference.calculator import EquiREANNCalculator
+from equireann_pyg.nn import PolynomialCutoff
 from equireann_pyg.potential.checkpoint import potential_state
 from equireann_pyg.testing import randomize
 
@@ -24,7 +25,8 @@ CUTOFF = 3.0
 def potential(elements: tuple[str, ...] = ("Cu",), dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Potential:
     """A potential with random parameters everywhere, the same in every call."""
     torch.manual_seed(1)
-    model = EquiREANN(elements, CUTOFF, num_radial=4, num_density=8, num_iterations=2, hidden_channels=[8])
+    sizes = {"num_radial": 4, "num_density": 8, "num_iterations": 2, "hidden_channels": [8]}
+    model = EquiREANN(elements, CUTOFF, envelope=PolynomialCutoff(), **sizes)
     randomize(model, seed=1)
     result = Potential(model.to(dtype))
     result.set_references(dict.fromkeys(model.elements, -3.0), scale=scale)

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 def test_all_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert {"equireann", "equireann-plus-s", "equireann-plus-m", "equireann-plus-l", "float64"} <= set(configurations.names())
+    assert {"equireann", "equireann-plus-s", "equireann-plus-m", "equireann-plus-l", "float64"} <= set(
+        configurations.names()
+    )
     assert configurations.names() == sorted(path.stem for path in (ROOT / "configs").iterdir())
     for name in configurations.names():
         for written in (name, f"{name}.yaml"):

@@ -28,7 +28,13 @@ from tests.molecules import molecules, write_molecules
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 CUTOFF = 3.0
-SMALL = {"num_radial": 4, "num_density": 8, "num_iterations": 1, "hidden_channels": [8]}
+SMALL = {
+    "num_radial": 4,
+    "num_density": 8,
+    "num_iterations": 1,
+    "hidden_channels": [8],
+    "envelope": nn.PolynomialCutoff(),
+}
 
 
 def graphs(*names: str, count: int = 20, seed: int = 0, shift: float = 0.0):

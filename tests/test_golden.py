@@ -130,7 +130,7 @@ def edge_form(
 ) -> list[Tensor]:
     """Standardised densities of all iterations by the published edge form, in loops and with all 3^l Cartesian components.
 
-    phi_ij^{t+1} = phi_ij^t + f(r_ij) psi_j^t, psi_i^t = sum_j c_j^t phi_ij^t.
+    phi_ij^{t+1} = phi_ij^t + g f(r_ij) psi_j^t, psi_i^t = sum_j c_j^t phi_ij^t.
     """
     species, num_nodes = model.species(z), z.numel()
     phi, filters = [], []
@@ -158,7 +158,8 @@ def edge_form(
             return features
         coefficient = coefficient + model.rules[t].update(features[-1], species)
         if equivariant:
-            phi = [phi[e] + filters[e] * psi[j] for e, j in enumerate(edge_index[0].tolist())]
+            strength = model.rules[t].strength
+            phi = [phi[e] + strength * filters[e] * psi[j] for e, j in enumerate(edge_index[0].tolist())]
     raise AssertionError
 
 

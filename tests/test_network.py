@@ -30,6 +30,7 @@ from equireann_pyg.nn import (
     ACEProducts,
     AllReadout,
     CartesianMoments,
+    CosineCutoff,
     Coupled,
     DecayingCutoff,
     Density,
@@ -185,15 +186,14 @@ def test_the_named_models_are_three_lines(kind: type[EquiREANN], rule: type[Mess
     torch.manual_seed(0)
     named = kind(["H", "C"], 3.0, num_radial=4, num_density=8, hidden_channels=[8])
     torch.manual_seed(0)
-    plans = Density(8), rule([8]), LastReadout([8])
-    general = OrbitalNetwork(["H", "C"], 3.0, *plans, radial=PairRadial(4), num_iterations=count)
+    plans = Density(8), rule([8]), LastReadout([8]), None, CosineCutoff(), PairRadial(4)
+    general = OrbitalNetwork(["H", "C"], 3.0, *plans, count)
     data = random_cluster([1, 6], 3.0)
     for model in (named, general):
         model.fit_statistics(*inputs(data, model))
         randomize(model)
     assert named.state_dict().keys() == general.state_dict().keys()
-    for key, value in named.state_dict().items():
-        assert torch.equal(value, general.state_dict()[key]), key
+    assert all(torch.equal(value, general.state_dict()[key]) for key, value in named.state_dict().items())
     energy = named(*inputs(data, named))
     assert torch.equal(energy, general(*inputs(data, general)))
     assert bool(energy.all())

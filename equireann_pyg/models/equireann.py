@@ -8,6 +8,7 @@ from equireann_pyg.models.earlier import Recipe, present_named
 from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.nn import (
     Angular,
+    CosineCutoff,
     Density,
     Envelope,
     Equivariant,
@@ -32,7 +33,7 @@ class EquiREANN(OrbitalNetwork):
         elements: chemical symbols or atomic numbers the model knows; the command line takes those of the training set.
         cutoff: :math:`r_c` in Angstrom.
         angular: angular part.
-        envelope: cutoff envelope.
+        envelope: cutoff envelope of orbitals and messages; default :class:`~equireann_pyg.nn.CosineCutoff`, the paper's.
         num_radial: number of radial channels n.
         num_density: number of contracted densities k.
         num_iterations: number of message-passing iterations T.
@@ -53,6 +54,7 @@ class EquiREANN(OrbitalNetwork):
         hidden_channels: Sequence[int] = (64, 64),
     ) -> None:
         parts = Density(num_density), self.rule(hidden_channels), LastReadout(hidden_channels)
+        envelope = CosineCutoff() if envelope is None else envelope
         super().__init__(elements, cutoff, *parts, angular, envelope, PairRadial(num_radial), num_iterations)
         self.num_radial, self.num_density, self.hidden_channels = num_radial, num_density, list(hidden_channels)
 

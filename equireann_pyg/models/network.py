@@ -152,7 +152,7 @@ class OrbitalNetwork(Plan):
         self.layout = layouts[-1]
         self.radial = radial.build(num_species, self.cutoff)
         self.coefficient = torch.nn.Parameter(torch.empty(num_species, radial.num_radial))  # c^0 of each element
-        self.conv, self.growth = OrbitalConv(concat=rule.num_messages > 0), rule.growth
+        self.conv = OrbitalConv(concat=rule.num_messages > 0)
         self.descriptors = torch.nn.ModuleList(copies(descriptor, layouts))
         self.num_features = common_count(self.descriptors)
         self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
@@ -248,20 +248,16 @@ class OrbitalNetwork(Plan):
 
     @torch.no_grad()
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
-        r"""Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
+        """Prepare an untrained model for a training set, given one graph that holds (a sample of) it.
 
-        Where messages are added to the local orbitals, scales the coefficients to :math:`g / \langle \sum_j f(r_{ij}) \rangle`
-        (f: that of the radial functions, g: growth of the rule), at which orbitals grow about g-fold from one iteration to the
-        next: what has come from far is then not drowned by what is near. Then every part with statistics takes them from what
-        reaches it, so that the networks see nothing of that growth. They are taken on rattled vectors: a feature that hardly
-        varies in the set, as in a rigid scan, may still have large derivatives, and scaled by its variance alone would make the
-        forces run away.
+        Tells the rule how many neighbours an atom has. Then every part with statistics takes them from what reaches it. They
+        are taken on rattled vectors: a feature that hardly varies in the set, as in a rigid scan, may still have large
+        derivatives, and scaled by its variance alone would make the forces run away.
         """
-        if self.growth is not None:
-            envelope = self.radial_envelope(edge_vec.norm(dim=-1), self.cutoff)
-            per_atom = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
-            rms = self.coefficient.square().mean().sqrt()
-            self.coefficient.mul_(self.growth / (rms * per_atom.clamp(min=1.0)))
+        envelope = self.envelope(edge_vec.norm(dim=-1), self.cutoff)  # -> [E]
+        neighbours = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
+        for rule in self.rules:
+            rule.fit_neighbours(neighbours)  # type: ignore[operator]
         noise = torch.randn(edge_vec.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         calibrate(self, z, edge_index, edge_vec + RATTLE * noise.to(edge_vec))
 

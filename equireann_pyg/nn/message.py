@@ -11,13 +11,14 @@ and differ in the coefficients c, the message M and the filter f.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from equireann_pyg.nn.coupling import ScaledSelfCoupling
+from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout, degree_of
 from equireann_pyg.nn.linear import DegreeLinear
 from equireann_pyg.nn.mlp import ElementMLP
@@ -43,12 +44,9 @@ class MessageRule(Plan):
         num_messages: number of channels m that messages have for themselves, behind the n local ones: orbitals are then
             ``[N, lm, n + m]`` from the first iteration on, and messages ``[N, lm, m]``. Zero where messages are added to the
             local orbitals.
-        growth: growth of the orbitals from one iteration to the next in a prepared, untrained model; None leaves the
-            coefficients as they are drawn.
     """
 
     num_messages: int = 0
-    growth: float | None = 3.0
 
     def __init__(self, hidden_channels: Sequence[int] = (64, 64)) -> None:
         super().__init__()
@@ -63,6 +61,13 @@ class MessageRule(Plan):
     ) -> tuple[Tensor, ...]:
         """What every atom passes on."""
         raise TypeError(f"{type(self).__name__} must define forward(...)")
+
+    def fit_neighbours(self, number: Tensor) -> None:
+        r"""Take the mean neighbour sum :math:`\langle\sum_j f(r_{ij})\rangle` of a training set; most rules need none.
+
+        Args:
+            number: scalar, f being the envelope of the messages.
+        """
 
     def gathered(self, before: Tensor, orbital: Tensor) -> Tensor:
         """What this rule is given as ``orbital_sum``, from that of the iteration before and the last orbital: their sum."""
@@ -127,11 +132,45 @@ class Invariant(MessageRule):
         return self.update(features, species)
 
 
-class Equivariant(Invariant):
-    r"""EquiREANN's rule: besides, the orbitals gathered so far are passed on, :math:`M_j = c_j \sum_{s \le t} \psi_j^s`.
+class Equivariant(ExactBuffers, Invariant):
+    r"""EquiREANN's rule: besides, the orbitals gathered so far are passed on, :math:`M_j = g\, c_j \sum_{s \le t} \psi_j^s`.
 
-    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. Arguments and shapes as for :class:`MessageRule`.
+    Source: Wu, Xia, Zhang, Jiang, J. Phys. Chem. A 2024, 128, 11061. There g = 1, with small coefficients; another g is the
+    same recursion with coefficients and orbitals g times as large. With coefficients and local orbitals of unit size, g says
+    how much of an orbital has travelled: nothing at g = 0, where the rule is REANN's. It is one before
+    :meth:`fit_neighbours`, and graded afterwards: the first channels, which tell of bonds, are hardly touched; the last,
+    whose radial function peaks farthest out and tells of little by itself, grows ``growth``-fold from one iteration to the
+    next. So a few channels carry far, and what is near, which energies mostly depend on, is not drowned.
+
+    Args:
+        hidden_channels: hidden widths of the coefficient network.
+        growth: growth of the last channel, zero or more.
+        grading: power with which the strength rises from the first channel to the last; zero makes all alike.
     """
+
+    earlier: ClassVar[Mapping[str, float]] = {"strength": 1.0}
+    strength: Tensor
+
+    def __init__(self, hidden_channels: Sequence[int] = (64, 64), growth: float = 3.0, grading: float = 4.0) -> None:
+        super().__init__(hidden_channels)
+        self.growth, self.grading = float(growth), float(grading)
+
+    def build(self, layout: Layout, num_features: int) -> None:
+        """Make the coefficient network."""
+        super().build(layout, num_features)
+        self.register_buffer("strength", torch.ones(layout.num_radial))  # g
+
+    def reset_parameters(self) -> None:
+        """Draw a new coefficient network and forget the number of neighbours."""
+        super().reset_parameters()
+        self.strength.fill_(1.0)
+
+    @torch.no_grad()
+    def fit_neighbours(self, number: Tensor) -> None:
+        """Set the strength of the messages of every channel, for coefficients of the size they are drawn with."""
+        n = self.strength.numel()
+        graded = torch.linspace(1 / n, 1, n).to(number) ** self.grading
+        self.strength.copy_(graded * self.growth * n**0.5 / number.clamp(min=1.0))
 
     def forward(
         self, features: Tensor, coefficient: Tensor, orbital: Tensor, orbital_sum: Tensor, species: Tensor
@@ -142,16 +181,16 @@ class Equivariant(Invariant):
 
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
         """The orbital that is passed on, before its coefficient, ``[N, lm, n]``."""
-        return orbital_sum
+        return self.strength * orbital_sum
 
 
 class Filtered(Equivariant):
     r"""The equivariant rule with learned filters: of the distance on the edge, of degree and channel at the atom.
 
-    .. math:: M_{j,lm,n} = c_{j,n}\, \Gamma_{ln} \sum_{s \le t} \psi_{j,lm,n}^s, \qquad
+    .. math:: M_{j,lm,n} = g_n\, c_{j,n}\, \Gamma_{ln} \sum_{s \le t} \psi_{j,lm,n}^s, \qquad
         f_n(r) = f(r) + n^{-1/2} \sum_{n'} R_{n'}(r)\, V_{n'n}
 
-    It starts as the paper's rule: :math:`\Gamma = 1`, V = 0. Arguments and shapes as for :class:`MessageRule`.
+    It starts as the paper's rule: :math:`\Gamma = 1`, V = 0. Arguments and shapes as for :class:`Equivariant`.
     """
 
     def build(self, layout: Layout, num_features: int) -> None:
@@ -170,7 +209,7 @@ class Filtered(Equivariant):
 
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
         """All orbitals so far, each degree and channel with its gain."""
-        return self.gain.index_select(0, self._degree) * orbital_sum  # type: ignore[arg-type]
+        return self.gain.index_select(0, self._degree) * super().carried(orbital, orbital_sum, species)  # type: ignore[arg-type]
 
     def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Envelope and learned part, ``[E, n]``."""
@@ -182,7 +221,7 @@ class Coupled(Equivariant):
 
     .. math::
         \phi &= U \psi_j^t, \qquad \Pi = w\, [\phi \times \phi] \\
-        M_{j,lm,n} &= c_{j,n} \bigl( V {\textstyle\sum_{s \le t}} \psi_j^s + W \Pi \bigr)_{lm,n} \\
+        M_{j,lm,n} &= g\, c_{j,n} \bigl( V {\textstyle\sum_{s \le t}} \psi_j^s + W \Pi \bigr)_{lm,n} \\
         f_n(r) &= f_R(r) + q_n [f(r) - f_R(r)] + n^{-1/2} {\textstyle\sum_{n'}} R_{n'}(r)\, F_{n'n}
 
     with linear maps U, V, W of the channels of each degree, and all orbitals scaled to unit variance; the size of the bracket
@@ -202,7 +241,7 @@ class Coupled(Equivariant):
     """
 
     def __init__(self, hidden_channels: Sequence[int] = (64, 64), num_channels: int = 16) -> None:
-        super().__init__(hidden_channels)
+        super().__init__(hidden_channels, grading=0.0)
         self.num_channels = num_channels
 
     def build(self, layout: Layout, num_features: int) -> None:
@@ -231,7 +270,7 @@ class Coupled(Equivariant):
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
         """All orbitals and the product of the last one, mixed."""
         product = self.coupling(self.narrow(orbital), species)  # -> [N, lm, k]
-        return self.limit(self.of_sum(orbital_sum) + self.of_product(product))
+        return self.strength * self.limit(self.of_sum(orbital_sum) + self.of_product(product))
 
     def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Between both envelopes, and learned part, ``[E, n]``."""

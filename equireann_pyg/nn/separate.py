@@ -47,8 +47,6 @@ class Separate(MessageRule):
         ValueError: for no messages, or more flat ones than there are; when built on Cartesian moments.
     """
 
-    growth = None
-
     def __init__(self, hidden_channels: Sequence[int] = (64, 64), num_messages: int = 32, num_flat: int = 2) -> None:
         super().__init__(hidden_channels)
         if num_messages < 1:

@@ -26,12 +26,12 @@ from equireann_pyg.evaluation import errors_by_type, predict
 from equireann_pyg.files import user_cache
 from experiments.accuracy.development import DEVELOPMENT
 from experiments.benchmarks import results
-from experiments.benchmarks.budget import epochs_of
 from experiments.benchmarks.case import Case, Frames, Sets
 from experiments.benchmarks.config import parsed
+from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import from_config
 from experiments.benchmarks.results import Row
-from experiments.benchmarks.rows import Job, parameters
+from experiments.benchmarks.rows import parameters
 from experiments.benchmarks.run import be_quiet
 from experiments.benchmarks.tables import Sheet
 from experiments.benchmarks.train import Trained, batch_size, train
@@ -118,10 +118,7 @@ def run(job: Job, sets: Sets, options: argparse.Namespace) -> Row:
     """Train and measure; a training that diverges leaves a line without errors."""
     mark = job.mark(sets, job.model())
     folder = options.out / "work" / f"trial-{job.case.name}-{mark}-seed{job.seed}"
-    epochs = job.case.epochs
-    if epochs is None:
-        file = folder.parent / f"trial-{job.case.name}-{mark}.json"
-        epochs = epochs_of(job.minutes, job.model(), job.case, sets, job.recipe, job.seed, file)
+    epochs = job.epochs(sets, folder.parent / f"trial-{job.case.name}-{mark}.json")
     row = dict.fromkeys(COLUMNS, "") | {
         "date": str(date.today()),
         "case": job.case.name,

@@ -37,7 +37,7 @@ class Laps(lightning.Callback):
         return (times[-1] - times[0]) / max(1, len(times) - 1)
 
 
-def seconds_per_step(model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, seed: int) -> float:
+def seconds_per_step(model: torch.nn.Module, case: Case, sets: Sets, how: Recipe) -> float:
     """Processor time of a training step, all threads together; the model is of no use afterwards."""
     laps, steps = Laps(), FIRST + TIMED
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def seconds_per_step(model: torch.nn.Module, case: Case, sets: Sets, how: Recipe
             enable_checkpointing=False,
             default_root_dir=folder,
         )
-        trainer.fit(make_task(model, case, how, steps), make_data(case, sets, how, seed))
+        trainer.fit(make_task(model, case, how, steps), make_data(case, sets, how, seed=0))
     return laps.seconds()
 
 
@@ -60,9 +60,7 @@ def rounded(epochs: float) -> int:
     return stride * (whole // stride)
 
 
-def epochs_of(
-    minutes: float, model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, seed: int, file: Path
-) -> int:
+def epochs_of(minutes: float, model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, file: Path) -> int:
     """Epochs whose steps take so many minutes of processor time.
 
     Args:
@@ -71,12 +69,11 @@ def epochs_of(
         case: case.
         sets: its frames.
         how: how the model is trained.
-        seed: of the shuffling.
         file: keeps the number, so that a run that goes on, or is done again, has the same.
     """
     with locked(file):
         if not file.is_file():
-            seconds = seconds_per_step(model, case, sets, how, seed)
+            seconds = seconds_per_step(model, case, sets, how)
             epochs = rounded(60 * minutes / (seconds * steps_per_epoch(case, sets, how)))
             with replacing(file) as partial:
                 partial.write_text(json.dumps({"epochs": epochs, "ms_per_step": round(1e3 * seconds, 3)}))

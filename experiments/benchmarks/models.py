@@ -20,7 +20,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from equireann_pyg import models as networks
 from equireann_pyg import nn
-from equireann_pyg.cli import configurations
 from equireann_pyg.potential.checkpoint import recipe
 from equireann_pyg.training.warm_start import RidgeWarmStart
 from experiments.benchmarks import config as configs

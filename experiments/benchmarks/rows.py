@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-import lightning
 import torch
 
 from equireann_pyg import Potential
 from equireann_pyg.evaluation import errors_by_type, predict
-from experiments.benchmarks.case import Case, Coordinate, Frames, Sets
-from experiments.benchmarks.models import Recipe, fingerprint
+from experiments.benchmarks.case import Coordinate, Frames, Sets
+from experiments.benchmarks.job import Job
 from experiments.benchmarks.results import Row
 from experiments.benchmarks.train import Trained, batch_size
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training.
-
-    Args:
-        case: case, with its budget.
-        name: name of the model.
-        recipe: the model and its training.
-        seed: of parameters and shuffling.
-    """
-
-    case: Case
-    name: str
-    recipe: Recipe
-    seed: int
-
-    def model(self) -> torch.nn.Module:
-        """The untrained model, the same for the same seed."""
-        lightning.seed_everything(self.seed, verbose=False)
-        return self.recipe.build(self.case.elements, self.case.cutoff, self.case.iterations)
-
-    def mark(self, sets: Sets, model: torch.nn.Module) -> str:
-        """Changes whenever the run would be another one."""
-        sources = [sets.train.source, sets.val.source, *(f"{k} {v.source}" for k, v in sorted(sets.tests.items()))]
-        case = self.case
-        budget = [case.epochs or f"{self.minutes} minutes", case.batch_size, case.energy_weight, case.stress_weight]
-        return fingerprint(model, asdict(self.recipe.training), self.recipe.repulsion, budget, sources)
-
-    @property
-    def minutes(self) -> float:
-        """Budget in minutes of one core, where the case has no number of epochs."""
-        return self.case.minutes_of(self.name)
-
-    @property
-    def title(self) -> str:
-        """For messages."""
-        return f"{self.case.name}, {self.name}, seed {self.seed}"
 
 
 def measured(job: Job, sets: Sets, trained: Trained, epochs: int, mark: str) -> tuple[list[Row], list[Row]]:

@@ -15,11 +15,11 @@ from rich.console import Console
 
 from equireann_pyg.files import user_cache
 from experiments.benchmarks import results
-from experiments.benchmarks.budget import epochs_of
 from experiments.benchmarks.case import Case, Sets, quick
+from experiments.benchmarks.job import Job
 from experiments.benchmarks.models import Recipe
 from experiments.benchmarks.results import COLUMNS, PROGRESS_COLUMNS, SCAN_COLUMNS
-from experiments.benchmarks.rows import Job, measured, progress
+from experiments.benchmarks.rows import measured, progress
 from experiments.benchmarks.train import train
 
 
@@ -163,13 +163,9 @@ def _finished(suite: Suite, job: Job, mark: str, fast: bool) -> bool:
 
 def _run(suite: Suite, job: Job, sets: Sets, fast: bool, folder: Path, mark: str) -> str:
     """Train, test and add to the tables; the last one says that all is done."""
-    model, epochs = job.model(), job.case.epochs
-    if epochs is None:
-        file = folder.parent / f"{job.case.name}-{job.name}-{mark}.json"  # for all seeds
-        epochs = epochs_of(job.minutes, model, job.case, sets, job.recipe, job.seed, file)
-        model = job.model()
-    show = Console().is_terminal
-    trained = train(model, replace(job.case, epochs=epochs), sets, job.recipe, job.seed, folder, progress=show)
+    epochs = job.epochs(sets, folder.parent / f"{job.case.name}-{job.name}-{mark}.json")
+    case, show = replace(job.case, epochs=epochs), Console().is_terminal
+    trained = train(job.model(), case, sets, job.recipe, job.seed, folder, progress=show)
     rows, scans = measured(job, sets, trained, epochs, mark)
     if scans and suite.scans is not None:
         results.append(suite.table(suite.scans, fast), scans, SCAN_COLUMNS)

@@ -21,7 +21,7 @@ from equireann_pyg.files import user_cache
 from experiments.accuracy.cases import CASES
 from experiments.benchmarks import results
 from experiments.benchmarks.models import models, standard
-from experiments.benchmarks.run import Suite, run_suite
+from experiments.benchmarks.run import Suite, be_quiet, run_suite
 from experiments.stability import report, stretch
 from experiments.stability.suite import FOLDER, SMALL_CUTOFF
 
@@ -44,11 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="train nothing, take this potential")
     parser.add_argument("--label", default="checkpoint", help="its name")
     parser.add_argument("--data", type=Path, default=user_cache() / "datasets", help="folder of the data sets")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
+    be_quiet(options.threads)
     trained, failures = {options.label: options.checkpoint}, 0
     if options.checkpoint is None:
         both = suite(options.model)
-        more = ["--data", str(options.data), "--seed", str(options.seed), *["--quick"] * options.quick]
+        more = [
+            "--data",
+            str(options.data),
+            "--seed",
+            str(options.seed),
+            "--threads",
+            str(options.threads),
+            *["--quick"] * options.quick,
+        ]
         failures = run_suite(both, None, more)
         trained = {name: _checkpoint(both, name, options.seed, options.quick) for name in both.models}
     start = read_frames(ETHANOL.val.load(options.data, SMALL_CUTOFF).file)[0]

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.optimize import BFGS
 
-from equireann_pyg import EquiREANNCalculator
-from equireann_pyg.evaluation import plots
+from equireann_pyg import EquiREANNCalculator, Potential, from_ase, load_potential
+from equireann_pyg.evaluation import plots, predict
 from equireann_pyg.training.metrics import three_digits
 from experiments.benchmarks.figures import legend
 from experiments.benchmarks.results import Row
@@ -52,17 +52,23 @@ def curves(model: str, checkpoint: Path, start: Atoms, seed: int, lengths: np.nd
         seed: of the training.
         lengths: of the bonds in Angstrom.
     """
-    potential = EquiREANNCalculator(checkpoint)
-    atoms, rows = relaxed(start, potential), []
-    rest = atoms.get_potential_energy()
+    potential = load_potential(checkpoint)
+    atoms, rows = relaxed(start, EquiREANNCalculator(potential)), []
+    (rest,) = energies(potential, [atoms])
     for i, j in all_bonds(atoms):
-        kept = {"model": model, "case": "ethanol", "seed": str(seed), "bond": f"{i}-{j}"}
-        kept["kind"] = kind(atoms, i, j)
-        for length in lengths:
-            moved = stretched(atoms, (i, j), float(length))
-            moved.calc = potential
-            rows.append(kept | {"length": f"{length:.2f}", "energy": f"{moved.get_potential_energy() - rest:.5f}"})
+        kept = {"model": model, "case": "ethanol", "seed": str(seed), "bond": f"{i}-{j}", "kind": kind(atoms, i, j)}
+        curve = energies(potential, [stretched(atoms, (i, j), float(length)) for length in lengths])
+        rows += [
+            kept | {"length": f"{length:.2f}", "energy": f"{energy - rest:.5f}"}
+            for length, energy in zip(lengths, curve, strict=True)
+        ]
     return rows
+
+
+def energies(potential: Potential, structures: Sequence[Atoms]) -> list[float]:
+    """Energies of structures in eV."""
+    graphs = [from_ase(Atoms(atoms.numbers, atoms.positions), potential.cutoff) for atoms in structures]
+    return [float(output["energy"]) for output in predict(potential, graphs)]
 
 
 def sheet(rows: Sequence[Row]) -> Sheet | None:
@@ -83,13 +89,13 @@ def sheet(rows: Sequence[Row]) -> Sheet | None:
     made = Sheet("Bonds of ethanol from 0.6 to 2.5 Å", heading, note=note)
     for name, model in sorted(distinct(rows, "kind", "model")):
         own = chosen(rows, kind=name, model=model)
-        energies = [energy for _, energy in _each(own)]
-        counts = [extrema(energy, TOLERANCE) for energy in energies]
-        ends = [np.mean([energy[place] for energy in energies]) for place in (0, -1)]
-        lowest = round(min(float(energy.min()) for energy in energies), 2)
+        drawn = [energy for _, energy in _each(own)]
+        counts = [extrema(energy, TOLERANCE) for energy in drawn]
+        ends = [np.mean([energy[place] for energy in drawn]) for place in (0, -1)]
+        lowest = round(min(float(energy.min()) for energy in drawn), 2)
         most = [str(max(count[which] for count in counts)) for which in (0, 1)]
         made.rows.append(
-            [name, model, str(len(energies)), *most, f"{lowest + 0.0:.2f}", *(three_digits(float(e)) for e in ends)]
+            [name, model, str(len(drawn)), *most, f"{lowest + 0.0:.2f}", *(three_digits(float(e)) for e in ends)]
         )
     return made
 

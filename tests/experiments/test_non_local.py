@@ -16,7 +16,7 @@ from experiments.benchmarks.results import COLUMNS, SCAN_COLUMNS, Row
 from experiments.non_local import ablation, cost, descriptors, figures, report, run
 from experiments.non_local.cases import CASES
 
-MODELS = ("EANN", "REANN", "EquiREANN", "EquiREANN-plus")
+MODELS = ("EANN", "REANN", "EquiREANN", *(f"EquiREANN-plus-{size}" for size in "sml"))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_curves_are_sorted_and_complete():
     x, reference, predictions = figures.curves(rows)
     assert x.tolist() == [0, 10, 20]
     assert reference == pytest.approx(np.cos(x / 30))
-    assert predictions["EquiREANN-plus"] == pytest.approx(0.75 * reference)
+    assert predictions["EquiREANN-plus-s"] == pytest.approx(0.75 * reference)
     assert figures.curves(rows, backwards=True)[0].tolist() == [20, 10, 0]
     with pytest.raises(ValueError, match="different points"):
         figures.curves(rows[1:])
@@ -108,7 +108,7 @@ def test_the_report_lists_everything(folder, capsys):
     assert "| test: out-domain-nc-15,16 | 170 | 12.3 / 56.7 | 12.3 / 56.7 |" in text
     assert "| Density | 12.3 / 56.7 | 12.3 / 56.7 |" in text
     assert "| order 3 |  | - | 12.3 / 56.7 |" in text
-    assert "| gnl | EquiREANN-plus |" in text
+    assert "| gnl | EquiREANN-plus-m |" in text
     assert len(list((folder / "figures").glob("*.png"))) == 4
     assert "gnl.png" in capsys.readouterr().out
 

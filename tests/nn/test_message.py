@@ -76,6 +76,24 @@ def test_published_rules(double: torch.dtype) -> None:
         assert torch.equal(rule.edge_filter(torch.rand(5, 4), envelope, envelope)[0], envelope)
 
 
+def test_strength_of_messages(double: torch.dtype) -> None:
+    """One in a new rule, as published; graded by the number of neighbours; the same recursion in other units."""
+    rule, given = built(Equivariant([6], growth=2.0)), inputs()
+    assert torch.equal(rule.strength, torch.ones(4))
+    rule.fit_neighbours(torch.tensor(8.0))
+    assert_close(rule.strength[-1], torch.tensor(2.0 * 4**0.5 / 8.0), 1e-13, "strength of the last channel")
+    assert bool((rule.strength.diff() > 0).all())
+    assert 0 < float(rule.strength[0]) < 0.01 * float(rule.strength[-1])
+    new, message = rule(*given)
+    assert_close(message, rule.strength * new.unsqueeze(1) * given[3], 1e-13, "message")
+    rule.reset_parameters()
+    assert torch.equal(rule.strength, torch.ones(4))
+    earlier = {name: value for name, value in rule.state_dict().items() if name != "strength"}
+    rule.fit_neighbours(torch.tensor(8.0))
+    rule.load_state_dict(earlier)  # of a file of before
+    assert torch.equal(rule.strength, torch.ones(4))
+
+
 def test_filtered_rule(double: torch.dtype) -> None:
     rule, given = built(RULES["filtered"]), inputs()
     new, message = rule(*given)

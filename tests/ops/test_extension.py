@@ -204,13 +204,14 @@ def test_a_cache_that_cannot_be_written_is_reported_as_that(
 MODELS = """
 import torch
 from equireann_pyg import EANN, REANN, EquiREANN, Potential
+from equireann_pyg.nn import PolynomialCutoff
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.testing import random_crystal, randomize
 torch.manual_seed(0)
 print(load_kernels())
 for kind in (EquiREANN, REANN, EANN):
     for dtype in (torch.float32, torch.float64):
-        potential = Potential(kind(["H", "C"], 3.0)).to(dtype).train()
+        potential = Potential(kind(["H", "C"], 3.0, envelope=PolynomialCutoff())).to(dtype).train()
         randomize(potential)
         potential.model.coefficient.data.fill_(0.1)
         output = potential(random_crystal([1, 6], 3.0, 3))
