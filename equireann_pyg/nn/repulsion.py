@@ -33,7 +33,7 @@ class ZBL(Plan):
         \phi(x) &= 0.18175\, e^{-3.1998 x} + 0.50986\, e^{-0.94229 x} + 0.28022\, e^{-0.4029 x} + 0.02817\, e^{-0.20162 x}
 
     f is :func:`~equireann_pyg.nn.polynomial_cutoff` with p = 6: the repulsion ends, with two continuous derivatives, at the
-    sum of the covalent radii R, so that it hardly touches bonds. It has no parameters to train.
+    sum of the covalent radii R, so that bonds feel no more than its tail. It has no parameters to train.
 
     Source: Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids, Pergamon, New York 1985.
 

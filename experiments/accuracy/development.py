@@ -27,6 +27,19 @@ def molecule(name: str) -> Case:
     )
 
 
+def few(name: str) -> Case:
+    """A molecule of rMD17: 50 training frames of the first fold, which are learnt soon, so that only the prior is compared."""
+    part = partial(Part, "RMD17", "rmd17", options={"molecule": name})
+    title = f"rMD17 {name}, 50 training frames; validated on 125 others"
+    return replace(
+        molecule(name),
+        name=f"dev-{name}-50",
+        title=title,
+        train=part("train", "0:500:10"),
+        val=part("train", "501:1000:4"),
+    )
+
+
 def element(name: str) -> Case:
     """An element of mlearn, of whose training frames every fifth is held out."""
     part = partial(Part, "MLearn", "mlearn", options={"element": name})
@@ -40,6 +53,7 @@ DEVELOPMENT = {
     case.name: case
     for case in (
         *(molecule(name) for name in ("aspirin", "malonaldehyde", "naphthalene")),
+        few("aspirin"),
         Case(
             "dev-alkanes",
             "Alkanes C4 to C8 and C10",

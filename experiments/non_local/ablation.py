@@ -16,7 +16,6 @@ from pathlib import Path
 from torch import Tensor
 
 from equireann_pyg.models.network import OrbitalNetwork
-from equireann_pyg.nn.scaling import calibrate
 from experiments.accuracy.cases import CASES as ACCURACY
 from experiments.benchmarks.models import Plan, Recipe, WarmStarted, models, standard
 from experiments.benchmarks.results import Row
@@ -55,20 +54,12 @@ class Unstandardised(OrbitalNetwork):
             scaling.reset_parameters()
 
 
-class Unnormalised(OrbitalNetwork):
-    """A network whose orbital coefficients do not know how many neighbours there are."""
-
-    def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
-        """Fit, with the coefficients as they were drawn."""
-        calibrate(self, z, edge_index, edge_vec)
-
-
 def of_class(kind: type[OrbitalNetwork]) -> Recipe:
     """The full model as another class."""
     return replace(FULL, plan={**deepcopy(FULL.plan), "class_path": f"experiments.non_local.ablation.{kind.__name__}"})
 
 
-DECAYING: Plan = {"class_path": "DecayingCutoff", "init_args": {"power": 4}}
+DECAYING: Plan = FULL.plan["init_args"]["radial"]["init_args"]["envelope"]
 COSINE: Plan = {"class_path": "CosineCutoff"}
 CHANNELS = FULL.plan["init_args"]["descriptor"]["init_args"]["num_channels"]
 
@@ -89,7 +80,6 @@ VARIANTS = {
     "radial functions do not decay": without(radial__envelope=None),
     "cosine envelope for both": without(envelope=COSINE, radial__envelope=None),
     "features not standardised": of_class(Unstandardised),
-    "no neighbour normalisation": of_class(Unnormalised),
     "ridge regression first": replace(FULL, training=WarmStarted(**asdict(FULL.training))),
     "half the channels of products": without(descriptor__num_channels=CHANNELS // 2),
 }

@@ -218,14 +218,17 @@ def test_copies() -> None:
 
 
 COMPILE = """
+from functools import partial
 import torch
 from tests.nn.test_conv import arguments
+from tests.nn.test_conv_concat import concat_arguments
 from equireann_pyg.nn import OrbitalConv
-for with_orbital in (True, False):
-    compiled = torch.compile(OrbitalConv(), fullgraph=True, dynamic=True)
+plain = [(OrbitalConv(), partial(arguments, with_orbital=which)) for which in (True, False)]
+for conv, make in (*plain, (OrbitalConv(concat=True), concat_arguments)):
+    compiled = torch.compile(conv, fullgraph=True, dynamic=True)
     for num_nodes, num_edges in ((5, 14), (9, 40)):
-        inputs = arguments(num_nodes, num_edges, with_orbital)
-        torch.testing.assert_close(compiled(*inputs), OrbitalConv()(*inputs))
+        inputs = make(num_nodes, num_edges)
+        torch.testing.assert_close(compiled(*inputs), conv(*inputs))
 """
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 
@@ -125,24 +122,6 @@ def test_copies() -> None:
     for twin in (copy.deepcopy(conv), pickle.loads(pickle.dumps(conv))):
         assert torch.equal(twin(*inputs), conv(*inputs))
     assert repr(conv) == "OrbitalConv(concat=True)"
-
-
-COMPILE = """
-import torch
-from tests.nn.test_conv_concat import concat_arguments
-from equireann_pyg.nn import OrbitalConv
-compiled = torch.compile(OrbitalConv(concat=True), fullgraph=True, dynamic=True)
-for num_nodes, num_edges in ((5, 14), (9, 40)):
-    inputs = concat_arguments(num_nodes, num_edges)
-    torch.testing.assert_close(compiled(*inputs), OrbitalConv(concat=True)(*inputs))
-"""
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compile() -> None:
-    """One graph for all sizes; in a process of its own, since the compiler is loud and keeps state."""
-    result = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
 
 
 def test_export() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
@@ -14,19 +14,10 @@ from equireann_pyg.testing import assert_close
 from tests.ops.test_orbitals import NAMES, Fields, make_edges, make_fields
 from tests.ops.threads import with_threads
 
-pytestmark = pytest.mark.usefixtures("kernels")
+pytestmark = pytest.mark.usefixtures("kernels", "one_thread")
 
 N, E = 40, 160  # several tasks per thread
 SHAPES = [(4, 8, 8), (9, 8, 4), (9, 3, 8), (10, 4, 16), (1, 1, 2), (16, 16, 5), (20, 5, 1), (16, 8, 16)]  # lm, n, m
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads only where a test says so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def fields(lm: int, n: int, m: int, wide: bool = True, num_nodes: int = N, num_edges: int = E) -> Fields:

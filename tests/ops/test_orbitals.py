@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from equireann_pyg.ops import by_reference, edge_order, orbital_sum
 from equireann_pyg.testing import assert_close
 from tests.ops.threads import with_threads
 
-pytestmark = pytest.mark.usefixtures("kernels")
+pytestmark = pytest.mark.usefixtures("kernels", "one_thread")
 
 NUM_NODES, NUM_EDGES = 40, 160  # several tasks per thread
 SHAPES = [(4, 8), (9, 8), (9, 3), (10, 4), (1, 1), (16, 16), (20, 5), (25, 12)]
@@ -70,15 +70,6 @@ def assert_paths_agree(fields: Fields, edge_index: Tensor, tolerance: float, wan
     for name, value in expected.items():
         assert_close(actual[name], value, tolerance, name, smallest=1e-2)
         assert torch.equal(again[name], actual[name]), f"{name}: other bits in the second call"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads only where a test says so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
