@@ -33,6 +33,8 @@ KINDS = {
     "properties": EquiREANN,
 }
 CUTOFF = 3.5
+ROUNDING = 1e-4
+"""Relative; float64 differs from what float32 predicted then by up to 2e-4, for the weights are random and large terms cancel."""
 
 
 def graphs() -> list[Data]:
@@ -60,7 +62,7 @@ def test_the_same_numbers(name: str, tmp_path: Path) -> None:
                 if key == "energy":  # most of which are references
                     actual, known = actual - references, known - references
                 assert float(known.abs().max()) > 1e-3
-                assert_close(actual, known, 1e-5, key)
+                assert_close(actual, known, ROUNDING, key)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -102,7 +102,7 @@ def _digest(file: Path) -> str:
 
 
 def _build(compiler: str, folder: Path, name: str) -> Path:
-    logger.warning("compiling the kernels of equireann_pyg with %s: once, under a minute", compiler)
+    logger.warning("compiling the kernels of equireann_pyg with %s: once, a minute or two", compiler)
     home = Path(torch.__file__).parent  # torch.utils.cpp_extension knows too, but needs setuptools and talks of CUDA
     includes = [f"-I{home / 'include'}", f"-I{home / 'include/torch/csrc/api/include'}"]
     libraries = [f"-L{home / 'lib'}", "-ltorch_cpu", "-lc10"]
