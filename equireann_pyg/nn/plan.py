@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -22,9 +22,11 @@ class Plan(torch.nn.Module):
     Attributes:
         given: constructor arguments that no attribute of their name holds, such as plans of which only built copies shall be
             parts of a network.
+        unstored: constructor arguments that files of earlier versions do not have, and what stood in their place.
     """
 
     given: dict[str, Any]
+    unstored: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@ r"""Repulsion of nuclei at short range, where a training set has no data."""
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,16 +25,23 @@ SCREENING_LENGTH = 0.46850
 
 
 class ZBL(Plan):
-    r"""Screened nuclear repulsion of Ziegler, Biersack and Littmark, for pairs that are closer than a covalent bond.
+    r"""Screened nuclear repulsion of Ziegler, Biersack and Littmark, for pairs that are closer than any covalent bond.
 
     .. math::
         V_{ij}(r) &= \frac{e^2}{4 \pi \epsilon_0} \frac{Z_i Z_j}{r}\, \phi\Bigl(\frac{r}{a_{ij}}\Bigr)
-            f\Bigl(\frac{r}{R_i + R_j}\Bigr), \qquad
+            f\Bigl(\frac{r}{\rho\,(R_i + R_j)}\Bigr), \qquad
         a_{ij} = \frac{0.4685\ \mathrm{Å}}{Z_i^{0.23} + Z_j^{0.23}} \\
         \phi(x) &= 0.18175\, e^{-3.1998 x} + 0.50986\, e^{-0.94229 x} + 0.28022\, e^{-0.4029 x} + 0.02817\, e^{-0.20162 x}
 
-    f is :func:`~equireann_pyg.nn.polynomial_cutoff` with p = 6: the repulsion ends, with two continuous derivatives, at the
-    sum of the covalent radii R, so that bonds feel no more than its tail. It has no parameters to train.
+    f is :func:`~equireann_pyg.nn.polynomial_cutoff` with p = 6: the repulsion ends, with two continuous derivatives, at a
+    fraction :math:`\rho` of the sum of the covalent radii R, below all bonds of the elements. A bond that feels its tail is
+    learnt worse by a third, for the model has to take away again what is steep. It has no parameters to train.
+
+    Args:
+        reach: fraction :math:`\rho` of the sum of the covalent radii. Earlier versions had 1, and files keep theirs.
+
+    Raises:
+        ValueError: if ``reach`` is not positive.
 
     Source: Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids, Pergamon, New York 1985.
 
@@ -44,17 +52,21 @@ class ZBL(Plan):
         - output: ``[N]`` in eV, half of the energy of each pair on either atom
     """
 
+    unstored: ClassVar[dict[str, Any]] = {"reach": 1.0}
     radii: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, reach: float = 0.75) -> None:
         super().__init__()
+        if not reach > 0:
+            raise ValueError(f"reach is a positive fraction of the sum of two covalent radii, got {reach}")
+        self.reach = reach
         self.register_buffer(
             "radii", torch.tensor(COVALENT_RADII), persistent=False
         )  # integers: no conversion rounds them
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, cutoff: float = math.inf) -> Tensor:
         """Atomic energies; no pair reaches farther than ``cutoff`` in Angstrom, that of the graph."""
-        radius = self.radii[z].to(edge_vec.dtype) / 100  # -> [N]
+        radius = self.reach / 100 * self.radii[z].to(edge_vec.dtype)  # -> [N]
         if not tracing() and z.numel():  # only pairs in reach cost anything
             near = (edge_vec.detach().norm(dim=-1) < 2 * radius.max()).nonzero().squeeze(1)
             edge_index, edge_vec = edge_index.index_select(1, near), edge_vec.index_select(0, near)

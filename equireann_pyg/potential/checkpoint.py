@@ -80,12 +80,16 @@ def build(plan: dict[str, Any]) -> torch.nn.Module:
 
 
 def present(plan: dict[str, Any]) -> dict[str, Any]:
-    """A :func:`recipe` in terms of the present version of its class, which says by ``upgraded(recipe)`` what became of it.
+    """A :func:`recipe` in terms of the present version of its class, which says what became of earlier ones.
+
+    A class method ``upgraded(recipe)`` rewrites arguments that the class has no more; ``unstored`` (see
+    :class:`~equireann_pyg.nn.Plan`) adds those that it did not have yet.
 
     Raises:
         ValueError: if the class does not exist or is no module.
     """
     kind = _class_of(plan)
+    plan = {**plan, "init_args": {**getattr(kind, "unstored", {}), **plan["init_args"]}}
     upgraded = getattr(kind, "upgraded", None)
     parameters = signature(kind).parameters
     takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())

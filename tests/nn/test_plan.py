@@ -94,7 +94,7 @@ def energies(model: OrbitalNetwork) -> Tensor:
         (nn.AllReadout([5, 4]), {"hidden_channels": [5, 4]}),
         (nn.ElementRadial(5, 2), {"num_radial": 5, "width": 2.0, "envelope": None}),
         (nn.CartesianMoments(3, unit=False), {"max_degree": 3, "unit": False}),
-        (nn.ZBL(), {}),
+        (nn.ZBL(), {"reach": 0.75}),
     ],
     ids=lambda value: type(value).__name__,
 )

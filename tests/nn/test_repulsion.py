@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equireann_pyg.elements import COVALENT_RADII
 from equireann_pyg.nn import ZBL
+from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import assert_close, random_crystal
 
 
@@ -17,7 +18,7 @@ def dimer(first: int, second: int, r: float | Tensor, **options: float) -> Tenso
     """Atomic energies of two atoms at a distance."""
     direction = torch.tensor([[0.6, 0.0, 0.8], [-0.6, 0.0, -0.8]], dtype=torch.float64)
     edge_vec = torch.as_tensor(r, dtype=torch.float64) * direction
-    return ZBL()(torch.tensor([first, second]), torch.tensor([[1, 0], [0, 1]]), edge_vec, **options)
+    return ZBL(reach=1.0)(torch.tensor([first, second]), torch.tensor([[1, 0], [0, 1]]), edge_vec, **options)
 
 
 def formula(first: int, second: int, r: float, reach: float) -> float:
@@ -61,6 +62,33 @@ def test_nothing_beyond_the_covalent_bond_or_the_cutoff() -> None:
     assert float(dimer(55, 55, 2.0, cutoff=4.0).sum()) == pytest.approx(formula(55, 55, 2.0, 4.0), rel=1e-12)
     z = torch.tensor([1, 6])
     assert not ZBL()(z, torch.empty(2, 0, dtype=torch.int64), torch.empty(0, 3)).any()
+
+
+def test_reach() -> None:
+    z, index = torch.tensor([6, 8]), torch.tensor([[1, 0], [0, 1]])
+    vectors = torch.tensor([[0.0, 0.0, 0.9], [0.0, 0.0, -0.9]], dtype=torch.float64)
+    expected = formula(6, 8, 0.9, 0.75 * 1.42)
+    assert float(ZBL()(z, index, vectors).sum()) == pytest.approx(expected, rel=1e-12)
+    assert expected > 1
+    assert not ZBL()(z, index, vectors * 1.0651 / 0.9).any()
+    with pytest.raises(ValueError, match="positive fraction"):
+        ZBL(reach=0.0)
+
+
+@pytest.mark.parametrize(
+    ("pair", "shortest"),  # bonds of molecules that are known for them, in Angstrom
+    [((1, 1), 0.741), ((7, 7), 1.098), ((6, 8), 1.128), ((6, 7), 1.153), ((6, 6), 1.203), ((9, 9), 1.412), ((1, 9), 0.917)],
+)
+def test_no_bond_feels_it(pair: tuple[int, int], shortest: float) -> None:
+    z = torch.tensor(pair)
+    vectors = 0.97 * shortest * torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]], dtype=torch.float64)
+    assert not ZBL()(z, torch.tensor([[1, 0], [0, 1]]), vectors).any()
+
+
+def test_earlier_files_keep_their_reach() -> None:
+    made = build({"class_path": "equireann_pyg.nn.repulsion.ZBL", "init_args": {}})
+    assert made.reach == 1.0
+    assert build(recipe(ZBL())).reach == 0.75
 
 
 def test_rises_without_end_towards_short_distance() -> None:
