@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from equireann_pyg.inference.compiled import compile_potential
     from equireann_pyg.models.equireann import EANN, REANN, EquiREANN
     from equireann_pyg.models.network import OrbitalNetwork
+    from equireann_pyg.models.plus import EquiREANNPlus
     from equireann_pyg.potential.checkpoint import load_potential, save_potential
     from equireann_pyg.potential.potential import Potential
 
@@ -30,6 +31,7 @@ __all__ = [
     "BlockPotential",
     "EquiREANN",
     "EquiREANNCalculator",
+    "EquiREANNPlus",
     "LabelKeys",
     "OrbitalNetwork",
     "Potential",
@@ -52,7 +54,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "graph": ("LabelKeys", "edge_vectors", "from_ase", "radius_graph", "to_ase"),
         "inference": ("BlockPotential", "EquiREANNCalculator", "compile_potential"),
-        "models": ("EANN", "REANN", "EquiREANN", "OrbitalNetwork"),
+        "models": ("EANN", "REANN", "EquiREANN", "EquiREANNPlus", "OrbitalNetwork"),
         "nn": (),
         "potential": ("Potential", "load_potential", "save_potential"),
     },

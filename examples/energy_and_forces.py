@@ -4,10 +4,10 @@ import torch
 from ase.build import bulk, molecule
 from torch_geometric.data import Batch
 
-from equireann_pyg import EquiREANN, Potential, from_ase
+from equireann_pyg import EquiREANNPlus, Potential, from_ase
 
 torch.manual_seed(0)
-model = EquiREANN(elements=["H", "C", "O", "Cu"], cutoff=4.0, num_iterations=2)
+model = EquiREANNPlus(elements=["H", "C", "O", "Cu"], cutoff=4.0)
 potential = Potential(model).eval()  # untrained: the numbers mean nothing yet
 
 # A molecule: a graph with all pairs of atoms within the cutoff.

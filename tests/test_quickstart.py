@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from equireann_pyg.cli.quickstart import parser
+from equireann_pyg.cli.quickstart import EPOCHS, parser
 
 PICTURES = ["learning_curve.png", "parity.png", "torsion.png"]
 
@@ -24,15 +24,15 @@ def quickstart(folder: Path, epochs: int) -> str:
 
 def scan_errors(text: str) -> dict[str, float]:
     """Torsion-scan RMSE of each model from the printed table."""
-    rows = re.findall(r"│ (\w+)\s*│([^│]*)│([^│]*)│([^│]*)│", text)
+    rows = re.findall(r"│ ([\w-]+)\s*│([^│]*)│([^│]*)│([^│]*)│", text)
     return {name: float(scan) for name, _, _, scan in rows if "EANN" in name}
 
 
 def test_prints_a_table_and_draws(tmp_path: Path) -> None:
     text = quickstart(tmp_path, epochs=1)
-    assert set(scan_errors(text)) == {"EquiREANN", "REANN"}
+    assert set(scan_errors(text)) == {"EquiREANN-plus-s", "REANN"}
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == PICTURES
-    assert {path.name for path in (tmp_path / "out").glob("*.pt")} == {"equireann.pt", "reann.pt"}
+    assert {path.name for path in (tmp_path / "out").glob("*.pt")} == {"equireann-plus-s.pt", "reann.pt"}
     for advert in ("GPU available", "litlogger", "Tip", "Warning", "num_workers"):
         assert advert not in text
 
@@ -46,7 +46,7 @@ def test_refuses(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_equireann_resolves_the_twist_and_reann_does_not(tmp_path: Path) -> None:
-    errors = scan_errors(quickstart(tmp_path, epochs=60))
+def test_equireann_plus_resolves_the_twist_and_reann_does_not(tmp_path: Path) -> None:
+    errors = scan_errors(quickstart(tmp_path, epochs=EPOCHS))
     assert errors["REANN"] > 200  # meV: the spread of the scans
-    assert errors["EquiREANN"] < 0.1 * errors["REANN"]
+    assert errors["EquiREANN-plus-s"] < 0.05 * errors["REANN"]

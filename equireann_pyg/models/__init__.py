@@ -2,5 +2,6 @@
 
 from equireann_pyg.models.equireann import EANN, REANN, EquiREANN
 from equireann_pyg.models.network import OrbitalNetwork
+from equireann_pyg.models.plus import EquiREANNPlus
 
-__all__ = ["EANN", "REANN", "EquiREANN", "OrbitalNetwork"]
+__all__ = ["EANN", "REANN", "EquiREANN", "EquiREANNPlus", "OrbitalNetwork"]
