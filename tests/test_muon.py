@@ -31,6 +31,25 @@ def test_every_matrix_of_a_stack_is_on_its_own():
     assert (made[2] == 0).all()
 
 
+@pytest.mark.parametrize("size", [1e-14, 1e-19, 1e-23, 1e-30, 1e-38, 1e-43])
+def test_next_to_nothing_stays_so(size):
+    """Squares of such gradients vanish in float32; they come from elements whose network is saturated."""
+    torch.manual_seed(0)
+    stack = torch.randn(2, 32, 32) * torch.tensor([1e-3, size]).view(2, 1, 1)
+    made = orthogonalized(stack)
+    assert made.isfinite().all()
+    assert made[0].norm() > 3
+    assert made[1].norm() < 1e13 * size
+    weight = torch.nn.Parameter(torch.ones(2, 32, 32))
+    optimizer = Muon([weight], lr=0.1)
+    for _ in range(3):
+        weight.grad = stack.clone()
+        optimizer.step()
+    assert weight.isfinite().all()
+    assert (weight[0] - 1).abs().max() > 1e-2
+    assert (weight[1] - 1).abs().max() < 0.1
+
+
 def test_what_is_a_matrix():
     assert is_matrix(torch.empty(2, 8, 9), 8)
     assert is_matrix(torch.empty(8, 8), 8)

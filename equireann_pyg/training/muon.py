@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
         betas: decay of the averages of Adam.
         momentum: decay :math:`\mu` of the momentum of matrices.
         weight_decay: decoupled weight decay of matrices; what is no matrix never decays.
-        eps: of Adam.
+        eps: of Adam, and smallest norm of a gradient that counts.
         smallest: smallest side of a matrix.
 
     Raises:
@@ -93,7 +93,7 @@ def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dic
     if not state:
         state["momentum"] = torch.zeros_like(weight)
     mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-    direction = orthogonalized(torch.lerp(gradient, mean, group["momentum"]))
+    direction = orthogonalized(torch.lerp(gradient, mean, group["momentum"]), group["eps"])
     rate = group["lr"] * group["matrices"]
     weight.mul_(1 - rate * group["weight_decay"])
     weight.add_(direction, alpha=-rate * max(weight.shape[-2:]) ** 0.5)
@@ -117,7 +117,7 @@ def _adam(weights: list[Tensor], states: list[dict[str, Tensor]], group: dict[st
     torch._foreach_addcdiv_(weights, means, sizes, [-group["lr"] / (1 - first ** float(step)) for step in steps])
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
+def orthogonalized(matrix: Tensor, eps: float = 1e-8) -> Tensor:
     r"""A matrix with the same singular vectors whose singular values are about one, by Newton-Schulz iteration.
 
     .. math:: X \leftarrow a X + (b X X^T + c X X^T X X^T) X
@@ -128,13 +128,14 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
     Args:
         matrix: ``[..., a, b]``.
+        eps: norm below which a matrix is next to nothing, as in Adam: its singular values fade with its size.
 
     Returns:
         ``[..., a, b]``; zero where the matrix is zero.
     """
     tall = matrix.size(-2) > matrix.size(-1)
     x = (matrix.mT if tall else matrix).reshape(-1, *sorted(matrix.shape[-2:]))  # -> [B, d, D]
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + eps)  # squares of 1e-23, say of a saturated network, are zero in float32
     gram = x.bmm(x.mT)  # -> [B, d, d]
     step = product = _polynomial(gram)
     for _ in range(STEPS - 1):
