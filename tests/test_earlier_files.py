@@ -34,7 +34,7 @@ KINDS = {
 }
 CUTOFF = 3.5
 ROUNDING = 1e-4
-"""Relative; float64 differs from what float32 predicted then by up to 2e-4, for the weights are random and large terms cancel."""
+"""Relative; float64 differs by up to 2e-4 from what float32 predicted then: the weights are random and large terms cancel."""
 
 
 def graphs() -> list[Data]:

@@ -6,6 +6,8 @@ A new model is covered by three lines::
     randomize(potential)  # a fresh model may predict zero, which is too easy
     assert_potential(potential)
 
+Or all findings at once: ``print(check_model(MyModel(elements=["H", "C"], cutoff=4.0)))``.
+
 Errors are relative to the largest value compared, and that value must not be tiny: no check passes on zeros.
 """
 
@@ -24,6 +26,7 @@ from equireann_pyg.testing.checks import (
     assert_translation,
     predict,
 )
+from equireann_pyg.testing.contract import ModelReport, assert_atomic_energies, check_model
 from equireann_pyg.testing.structures import (
     make_graph,
     random_cluster,
@@ -36,7 +39,9 @@ from equireann_pyg.testing.structures import (
 
 __all__ = [
     "TOLERANCE",
+    "ModelReport",
     "assert_additive",
+    "assert_atomic_energies",
     "assert_batching",
     "assert_close",
     "assert_conservative",
@@ -47,6 +52,7 @@ __all__ = [
     "assert_smooth_at_cutoff",
     "assert_trainable",
     "assert_translation",
+    "check_model",
     "make_graph",
     "predict",
     "random_cluster",

@@ -49,7 +49,9 @@ def starting_potential(
             )
         return load_potential(init_from).train()
     if model is None:
-        raise ValueError("there is no model: set model.model, by --config equireann-plus for example, or model.init_from")
+        raise ValueError(
+            "there is no model: set model.model, by --config equireann-plus for example, or model.init_from"
+        )
     if isinstance(model, Potential):
         if properties or repulsion is not None:
             raise ValueError("the potential has parts of its own: leave out properties and repulsion")

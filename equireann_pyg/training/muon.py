@@ -135,7 +135,9 @@ def orthogonalized(matrix: Tensor, eps: float = 1e-8) -> Tensor:
     """
     tall = matrix.size(-2) > matrix.size(-1)
     x = (matrix.mT if tall else matrix).reshape(-1, *sorted(matrix.shape[-2:]))  # -> [B, d, D]
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + eps)  # squares of 1e-23, say of a saturated network, are zero in float32
+    x = x / (
+        x.norm(dim=(-2, -1), keepdim=True) + eps
+    )  # squares of 1e-23, say of a saturated network, are zero in float32
     gram = x.bmm(x.mT)  # -> [B, d, d]
     step = product = _polynomial(gram)
     for _ in range(STEPS - 1):

@@ -77,7 +77,15 @@ def test_reach() -> None:
 
 @pytest.mark.parametrize(
     ("pair", "shortest"),  # bonds of molecules that are known for them, in Angstrom
-    [((1, 1), 0.741), ((7, 7), 1.098), ((6, 8), 1.128), ((6, 7), 1.153), ((6, 6), 1.203), ((9, 9), 1.412), ((1, 9), 0.917)],
+    [
+        ((1, 1), 0.741),
+        ((7, 7), 1.098),
+        ((6, 8), 1.128),
+        ((6, 7), 1.153),
+        ((6, 6), 1.203),
+        ((9, 9), 1.412),
+        ((1, 9), 0.917),
+    ],
 )
 def test_no_bond_feels_it(pair: tuple[int, int], shortest: float) -> None:
     z = torch.tensor(pair)
