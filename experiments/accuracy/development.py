@@ -40,6 +40,15 @@ def few(name: str) -> Case:
     )
 
 
+def hot(name: str) -> Case:
+    """A molecule of rMD17: the 450 training frames of lowest energy to train on, the 250 of highest energy to validate."""
+    part = partial(Part, "RMD17", "rmd17", options={"molecule": name}, by_energy=True)
+    title = f"rMD17 {name}, the 450 lowest of 1,000 training frames; validated on the 250 highest"
+    return replace(
+        molecule(name), name=f"dev-{name}-hot", title=title, train=part("train", ":450"), val=part("train", "-250:")
+    )
+
+
 def element(name: str) -> Case:
     """An element of mlearn, of whose training frames every fifth is held out."""
     part = partial(Part, "MLearn", "mlearn", options={"element": name})
@@ -54,6 +63,7 @@ DEVELOPMENT = {
     for case in (
         *(molecule(name) for name in ("aspirin", "malonaldehyde", "naphthalene")),
         few("aspirin"),
+        *(hot(name) for name in ("aspirin", "malonaldehyde")),
         Case(
             "dev-alkanes",
             "Alkanes C4 to C8 and C10",

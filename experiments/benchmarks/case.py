@@ -36,6 +36,7 @@ class Part:
         group: entry of ``info`` by which errors are listed, in place of ``config_type``.
         scan: coordinate against which predictions are kept, for a figure.
         optional: leave it out, with a word, where it cannot be had.
+        by_energy: put the frames of the split in the order of their energies before any is selected.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Part:
     group: str | None = None
     scan: Coordinate | None = None
     optional: bool = False
+    by_energy: bool = False
 
     def load(self, data: Path, cutoff: float) -> Frames:
         """Graphs of the frames.
@@ -67,6 +69,10 @@ class Part:
         if self.kind == "cumulene":
             return self._cumulene(cutoff)
         kind = getattr(datasets, self.kind)
+        if self.by_energy:
+            dataset = kind(data / self.folder, self.split, cutoff, **self.options)
+            graphs = sorted(dataset.graphs, key=lambda graph: float(graph.energy))[string2index(self.frames)]
+            return Frames(self, graphs, f"{dataset.path.name}@{self.frames} by energy")
         dataset = kind(data / self.folder, self.split, cutoff, frames=self.frames, **self.options)
         source = f"{dataset.path.name}@{self.frames}"
         if self.without is not None:

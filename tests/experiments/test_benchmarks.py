@@ -111,6 +111,15 @@ def test_frames_left_out_and_kept_are_all(suite):
     assert len(load(without="::5")) == 9
 
 
+def test_frames_by_energy(suite):
+    data = suite.folder / "data"
+    energies = [float(graph.energy) for graph in Part("Springs", "springs", "train").load(data, 3.0).graphs]
+    low = Part("Springs", "springs", "train", ":3", by_energy=True).load(data, 3.0)
+    assert [float(graph.energy) for graph in low.graphs] == sorted(energies)[:3] != energies[:3]
+    assert "by energy" in low.source
+    assert not low.file  # its frames are in another order: nothing may be read beside the graphs
+
+
 def test_quick_results_lie_elsewhere(suite):
     assert go(suite, "--quick", "--model", "EANN", "--epochs", "1") == 0
     assert not suite.table("results", False).exists()
