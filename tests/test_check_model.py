@@ -168,7 +168,7 @@ def test_planted_faults(kind: type[Pairs]) -> None:
     [
         Pairs(),
         EANN(["H", "C"], 3.0, num_density=8, hidden_channels=[8]),
-        EquiREANNPlus(["H", "C"], 3.0, None, 16, 8, 4, 2, [8]),
+        EquiREANNPlus(["H", "C"], 3.0, None, 16, 4, 4, 1, [8]),
     ],
     ids=lambda model: type(model).__name__,
 )

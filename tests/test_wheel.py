@@ -108,4 +108,4 @@ def test_trains(installed: Path, tmp_path: Path) -> None:
 
 def test_quickstart(installed: Path, tmp_path: Path) -> None:
     run([installed / "equireann", "quickstart", "--epochs", "1", "--out", "here"], tmp_path)
-    assert {"torsion.png", "equireann.pt", "reann.pt"} <= {path.name for path in (tmp_path / "here").iterdir()}
+    assert {"torsion.png", "equireann-plus-s.pt", "reann.pt"} <= {path.name for path in (tmp_path / "here").iterdir()}

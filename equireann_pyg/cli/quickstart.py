@@ -37,7 +37,7 @@ from equireann_pyg.nn import ZBL
 from equireann_pyg.potential.checkpoint import save_potential
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.training.callbacks import ExponentialMovingAverage
-from equireann_pyg.training.loss import PotentialLoss
+from equireann_pyg.training.loss import LinearInLearningRate, PotentialLoss
 from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.muon import Muon
 from equireann_pyg.training.progress import OneLineProgress
@@ -77,7 +77,7 @@ def train(name: str, data: AtomsDataModule, epochs: int, seed: int) -> tuple[Pot
     lightning.seed_everything(seed, verbose=False)
     task = PotentialTask(
         network(name),
-        loss=PotentialLoss(energy=20.0, forces=1.0),
+        loss=PotentialLoss(energy=LinearInLearningRate(4.0, 40.0), forces=1.0),
         optimizer=lambda parameters: Muon(parameters, lr=LEARNING_RATE),
         repulsion=ZBL(),
         schedule=Schedule(
