@@ -25,7 +25,13 @@ def stored_recipe(path: str) -> dict[str, Any]:
     state = stored.get("potential", stored) if isinstance(stored, dict) else {}
     if "recipe" not in state:
         raise ValueError(f"{path}: holds no potential of equireann_pyg; name a checkpoint of equireann fit")
-    return {"model": present(state["recipe"]), **{name: state.get(name) for name in PARTS[1:]}, "dtype": state["dtype"]}
+    properties, repulsion = state.get("properties"), state.get("repulsion")
+    return {
+        "model": present(state["recipe"]),
+        "properties": properties and [present(plan) for plan in properties],
+        "repulsion": repulsion and present(repulsion),
+        "dtype": state["dtype"],
+    }
 
 
 def leaves(options: Mapping[str, Any]) -> Leaves:

@@ -35,7 +35,7 @@ class ZBL(Plan):
 
     f is :func:`~equireann_pyg.nn.polynomial_cutoff` with p = 6: the repulsion ends, with two continuous derivatives, at a
     fraction :math:`\rho` of the sum of the covalent radii R, below all bonds of the elements. A bond that feels its tail is
-    learnt worse by a third, for the model has to take away again what is steep. It has no parameters to train.
+    learnt with 30 % larger errors, for the model has to take away again what is steep. It has no parameters to train.
 
     Args:
         reach: fraction :math:`\rho` of the sum of the covalent radii. Earlier versions had 1, and files keep theirs.

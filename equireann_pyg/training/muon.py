@@ -75,10 +75,12 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             present = [weight for weight in group["params"] if weight.grad is not None]
-            others = [weight for weight in present if not is_matrix(weight, group["smallest"])]
+            others = []
             for weight in present:
                 if is_matrix(weight, group["smallest"]):
                     _muon(weight, weight.grad, self.state[weight], group)
+                else:
+                    others.append(weight)
             if others:
                 _adam(others, [self.state[weight] for weight in others], group)
         return loss
@@ -135,9 +137,8 @@ def orthogonalized(matrix: Tensor, eps: float = 1e-8) -> Tensor:
     """
     tall = matrix.size(-2) > matrix.size(-1)
     x = (matrix.mT if tall else matrix).reshape(-1, *sorted(matrix.shape[-2:]))  # -> [B, d, D]
-    x = x / (
-        x.norm(dim=(-2, -1), keepdim=True) + eps
-    )  # squares of 1e-23, say of a saturated network, are zero in float32
+    # Of 1e-23, as a saturated network may have, the squares and the norm are zero in float32.
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + eps)
     gram = x.bmm(x.mT)  # -> [B, d, d]
     step = product = _polynomial(gram)
     for _ in range(STEPS - 1):
