@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from experiments.accuracy.cases import ATOMS, BRINE, CASES, RMD17
+from experiments.accuracy.heated import FOLDER as HEATED
 from experiments.benchmarks.case import Case, Part
 
 ALKANES = partial(Part, "Alkanes", "alkanes_b3lyp")
@@ -49,6 +50,16 @@ def hot(name: str) -> Case:
     )
 
 
+def heated(name: str, like: str) -> Case:
+    """A molecule trained at 300 K and also judged at 600 K, where it takes shapes that no training frame has."""
+    part = partial(Part, "made", str(HEATED))
+    cold, remark = f"{name}-300", "frames by python -m experiments.accuracy.heated"
+    title = f"{name} by GFN2-xTB, 450 frames of 300 K; far: 600 K"
+    train, val, tests = part(cold, "0:450"), part(cold, "450:"), {"far": part(f"{name}-600", "::2")}
+    case = molecule(like)
+    return replace(case, name=f"dev-{name}-300", title=title, train=train, val=val, tests=tests, remark=remark)
+
+
 def element(name: str) -> Case:
     """An element of mlearn, of whose training frames every fifth is held out."""
     part = partial(Part, "MLearn", "mlearn", options={"element": name})
@@ -64,6 +75,8 @@ DEVELOPMENT = {
         *(molecule(name) for name in ("aspirin", "malonaldehyde", "naphthalene")),
         few("aspirin"),
         hot("malonaldehyde"),
+        heated("enol", "malonaldehyde"),
+        heated("aspirin", "aspirin"),
         Case(
             "dev-alkanes",
             "Alkanes C4 to C8 and C10",

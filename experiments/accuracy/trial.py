@@ -42,6 +42,8 @@ COLUMNS = (
     *(
         "val_forces",
         "val_stress",
+        "far_energy",
+        "far_forces",
         "parameters",
         "ms_per_step",
         "epochs",
@@ -149,6 +151,7 @@ def measured(trained: Trained, sets: Sets) -> Row:
         "val_energy": val_errors["energy_rmse"],
         "val_energy_shifted": val_errors["shifted"],
         "val_forces": val_errors["forces_rmse"],
+        **far_from(trained, sets),
         "ms_per_step": trained.ms_per_step,
         **({"val_stress": val_errors["stress_rmse"]} if "stress_rmse" in val_errors else {}),
     }
@@ -156,15 +159,36 @@ def measured(trained: Trained, sets: Sets) -> Row:
     return {name: f"{value:.4g}" for name, value in numbers.items()} | {k: str(v) for k, v in counts.items()}
 
 
+def far_from(trained: Trained, sets: Sets) -> dict[str, float]:
+    """Errors on frames that are unlike those of the training set, where the case has such."""
+    if "far" not in sets.tests:
+        return {}
+    found = errors(trained, sets.tests["far"])
+    return {"far_energy": found["energy_rmse"], "far_forces": found["forces_rmse"]}
+
+
 def sheet(rows: Sequence[Row]) -> Sheet:
     """All trials, for Markdown."""
-    heading = ("trial", "case", "seed", "train", "validation", "shifted", "parameters", "CPU ms/step", "steps", "s")
+    heading = (
+        "trial",
+        "case",
+        "seed",
+        "train",
+        "validation",
+        "shifted",
+        "far",
+        "parameters",
+        "CPU ms/step",
+        "steps",
+        "s",
+    )
     made = Sheet("Trials: RMSE, energy meV / forces meV/Å", heading)
     for row in rows:
         what = ": ".join(text for text in (f"{row['model']} {row['changes']}".strip(), row["note"]) if text)
         pairs = [f"{row[f'{part}_energy']} / {row[f'{part}_forces']}" for part in ("train", "val")]
+        far = f"{row['far_energy']} / {row['far_forces']}" if row["far_forces"] else ""
         rest = [row[name] for name in ("val_energy_shifted", "parameters", "ms_per_step", "steps", "seconds")]
-        made.rows.append([what, row["case"], row["seed"], *pairs, *rest])
+        made.rows.append([what, row["case"], row["seed"], *pairs, rest[0], far, *rest[1:]])
     return made
 
 

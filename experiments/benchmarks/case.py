@@ -26,9 +26,10 @@ class Part:
     """Frames of a public data set.
 
     Args:
-        kind: class of :mod:`equireann_pyg.datasets`, or ``"cumulene"`` for the set of the package.
-        folder: its folder among the data.
-        split: name of the split.
+        kind: class of :mod:`equireann_pyg.datasets`, ``"cumulene"`` for the set of the package, or ``"made"`` for frames
+            that a command has made.
+        folder: its folder among the data; of what was made, the path of its folder.
+        split: name of the split; of what was made, of the file.
         frames: selection as ASE writes it.
         without: frames of that selection to leave out, likewise.
         options: further arguments of the class.
@@ -68,6 +69,9 @@ class Part:
     def _load(self, data: Path, cutoff: float) -> Frames:
         if self.kind == "cumulene":
             return self._cumulene(cutoff)
+        if self.kind == "made":
+            file = f"{Path(self.folder) / self.split}.extxyz@{self.frames}"
+            return self._grouped(Frames(self, AtomsDataset(file, cutoff).graphs, f"{self.split}@{self.frames}", file))
         kind = getattr(datasets, self.kind)
         if self.by_energy:
             dataset = kind(data / self.folder, self.split, cutoff, **self.options)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 
 from equireann_pyg import datasets, from_ase
-from experiments.accuracy import learning, trial
+from experiments.accuracy import heated, learning, trial
 from experiments.accuracy.development import DEVELOPMENT
 from experiments.benchmarks import results
 from experiments.benchmarks.case import Case, Part
@@ -80,6 +84,19 @@ def test_a_trial_that_fails_leaves_a_line_too(go, tmp_path):
     assert not row["val_forces"]
 
 
+def test_errors_far_from_the_training_set(go, tmp_path, monkeypatch):
+    frames = molecule("C2H6"), molecule("C2H4")
+    for atoms in frames:
+        atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.ones((len(atoms), 3)))
+    write(tmp_path / "hot.extxyz", frames)
+    case = DEVELOPMENT["springs"]
+    monkeypatch.setitem(DEVELOPMENT, "springs", replace(case, tests={"far": Part("made", str(tmp_path), "hot", "1:")}))
+    assert go("--epochs", "1") == 0
+    (row,) = results.read(tmp_path / "out" / "trials.csv")
+    assert float(row["far_energy"]) > 0
+    assert float(row["far_forces"]) > 0
+
+
 @pytest.mark.parametrize("change", ["rule.x.y=1", "case.nothing=1", "loss.energy=2"])
 def test_a_wrong_change_ends_with_a_word(go, change):
     with pytest.raises(SystemExit, match=r"springs: "):
@@ -103,8 +120,10 @@ def test_the_weight_of_the_energy_may_follow_a_schedule(go, tmp_path):
     "case", [case for name, case in DEVELOPMENT.items() if name != "springs"], ids=lambda case: case.name
 )
 def test_development_sets_are_parts_of_training_sets(case):
-    assert not case.tests
-    for part in (case.train, case.val):
+    assert set(case.tests) <= {"far"}
+    parts = [part for part in (case.train, case.val, *case.tests.values()) if part.kind != "made"]
+    assert parts or case.train.folder == str(heated.FOLDER)
+    for part in parts:
         assert part.split in getattr(datasets, part.kind).splits
         assert not part.split.startswith("test")
     assert (case.train.split, case.train.frames, case.train.without) != (
