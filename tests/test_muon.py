@@ -21,6 +21,29 @@ def test_singular_values_are_about_one_and_vectors_stay(shape):
     assert torch.linalg.eigvalsh(product).min() > -1e-10
 
 
+def test_fewer_steps_leave_the_weakest_weak():
+    torch.manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(20, 20, dtype=torch.float64))[0] for _ in range(2))
+    sizes = torch.logspace(0, -5, 20, dtype=torch.float64)
+    values = {n: torch.linalg.svdvals(orthogonalized(left * sizes @ right, steps=n)) for n in (3, 5)}
+    weak = sizes < 1e-3
+    scale = 3.4445**3 / sizes.norm()
+    torch.testing.assert_close(values[3][weak], scale * sizes[weak], rtol=1e-2, atol=0)
+    assert (values[3][sizes > 0.05] > 0.5).all()
+    assert (values[5][weak] > 8 * values[3][weak]).all()
+
+
+def test_states_of_before_there_were_steps():
+    weight = torch.nn.Parameter(torch.eye(8))
+    state = Muon([weight]).state_dict()
+    del state["param_groups"][0]["steps"]
+    optimizer = Muon([weight])
+    optimizer.load_state_dict(state)
+    weight.grad = torch.ones(8, 8)
+    optimizer.step()
+    assert optimizer.param_groups[0]["steps"] == 5
+
+
 def test_every_matrix_of_a_stack_is_on_its_own():
     torch.manual_seed(0)
     stack = torch.randn(3, 20, 10) * torch.tensor([1.0, 1e-3, 0.0]).view(3, 1, 1)
@@ -130,7 +153,8 @@ def test_it_is_ahead_of_adam_where_inputs_are_correlated():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lr": -1}, {"matrices": -0.1}, {"weight_decay": -1}, {"betas": (1.0, 0.9)}, {"momentum": 1.5}]
+    "wrong",
+    [{"lr": -1}, {"matrices": -0.1}, {"weight_decay": -1}, {"betas": (1.0, 0.9)}, {"momentum": 1.5}, {"steps": 0}],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=r"Muon: expected"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
@@ -95,6 +96,25 @@ def test_errors_far_from_the_training_set(go, tmp_path, monkeypatch):
     (row,) = results.read(tmp_path / "out" / "trials.csv")
     assert float(row["far_energy"]) > 0
     assert float(row["far_forces"]) > 0
+
+
+def test_frames_of_a_hot_molecule(monkeypatch):
+    monkeypatch.setattr(heated, "SAMPLES", 6)
+    monkeypatch.setattr(heated, "EVERY", 20)
+    monkeypatch.setattr(heated, "BEFORE", 100)
+    spread = []
+    for temperature in (50, 800):
+        atoms = Atoms("Cu4", 0.85 * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]))
+        atoms.calc = EMT()
+        frames = heated.frames(atoms, temperature, 0)
+        assert len(frames) == 6
+        for frame in frames:
+            stored = frame.get_potential_energy(), frame.get_forces()
+            frame.calc = EMT()
+            np.testing.assert_allclose(frame.get_potential_energy(), stored[0], rtol=1e-10)
+            np.testing.assert_allclose(frame.get_forces(), stored[1], rtol=1e-8, atol=1e-10)
+        spread.append(np.std([frame.get_all_distances() for frame in frames], axis=0).max())
+    assert spread[1] > 2 * spread[0] > 0
 
 
 @pytest.mark.parametrize("change", ["rule.x.y=1", "case.nothing=1", "loss.energy=2"])
