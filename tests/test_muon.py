@@ -33,15 +33,17 @@ def test_fewer_steps_leave_the_weakest_weak():
     assert (values[5][weak] > 8 * values[3][weak]).all()
 
 
-def test_states_of_before_there_were_steps():
+def test_states_of_before_there_was_a_choice():
     weight = torch.nn.Parameter(torch.eye(8))
     state = Muon([weight]).state_dict()
-    del state["param_groups"][0]["steps"]
+    for name in ("steps", "largest"):
+        del state["param_groups"][0][name]
     optimizer = Muon([weight])
     optimizer.load_state_dict(state)
     weight.grad = torch.ones(8, 8)
     optimizer.step()
     assert optimizer.param_groups[0]["steps"] == 5
+    assert optimizer.param_groups[0]["largest"] > 10**6
 
 
 def test_every_matrix_of_a_stack_is_on_its_own():
@@ -74,11 +76,13 @@ def test_next_to_nothing_stays_so(size):
 
 
 def test_what_is_a_matrix():
-    assert is_matrix(torch.empty(2, 8, 9), 8)
-    assert is_matrix(torch.empty(8, 8), 8)
-    assert not is_matrix(torch.empty(20, 7), 8)
-    assert not is_matrix(torch.empty(4, 64, 1), 8)
-    assert not is_matrix(torch.empty(64), 8)
+    assert is_matrix(torch.empty(2, 8, 9), 8, 256)
+    assert is_matrix(torch.empty(8, 256), 8, 256)
+    assert not is_matrix(torch.empty(20, 7), 8, 256)
+    assert not is_matrix(torch.empty(4, 64, 1), 8, 256)
+    assert not is_matrix(torch.empty(64), 8, 256)
+    assert not is_matrix(torch.empty(2, 8, 257), 8, 256)
+    assert not is_matrix(torch.empty(2, 1664, 32), 8, 256)
 
 
 def test_entries_of_matrices_change_as_much_as_adam_would_change_them():

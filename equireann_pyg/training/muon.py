@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,12 +24,13 @@ class Muon(torch.optim.Optimizer):
     the size of Adam's steps. Features of an atomic environment are strongly correlated: a few combinations of them have large
     gradients and hide the many that tell structures apart. Equal singular values let all of them learn at once.
 
-    All but the weakest: what hardly varies in the training set has gradients that are noise, which in a long training would
-    add up to weights that are harmless there and run away in structures unlike it. With three steps of the iteration, in
-    place of the usual five, singular values below a fiftieth of the norm stay small in proportion.
+    All but the weakest: along what hardly varies in the training set gradients are noise, and equal steps along it would add
+    up, in a long training, to weights that are harmless there and run away in structures unlike it. So the iteration has
+    three steps in place of the usual five, which leaves singular values below a fiftieth of the norm small in proportion;
+    and maps of a thousand features, most combinations of which hardly vary, are left to Adam.
 
-    A parameter is taken for a (stack of) matrices if it has two dimensions or more and the last two are of ``smallest`` at
-    least: the linear maps of channels and features. The optimiser of torch takes two-dimensional parameters only, and needs
+    A parameter is taken for a (stack of) matrices if it has two dimensions or more and the last two are from ``smallest``
+    to ``largest``: the linear maps of channels. The optimiser of torch takes two-dimensional parameters only, and needs
     a second optimiser for the rest.
 
     Sources: K. Jordan et al., Muon (2024); size of the steps: Liu et al., arXiv:2502.16982; Adam: Kingma, Ba, ICLR 2015.
@@ -42,6 +44,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: decoupled weight decay of matrices; what is no matrix never decays.
         eps: of Adam, and smallest norm of a gradient that counts.
         smallest: smallest side of a matrix.
+        largest: largest side of a matrix.
         steps: how often the iteration of orth is repeated; each lifts small singular values 3.4 times.
 
     Raises:
@@ -58,6 +61,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         eps: float = 1e-8,
         smallest: int = 8,
+        largest: int = 256,
         steps: int = 3,
     ) -> None:
         for name, value in (("lr", lr), ("matrices", matrices), ("weight_decay", weight_decay)):
@@ -69,13 +73,14 @@ class Muon(torch.optim.Optimizer):
         if steps < 1:
             raise ValueError(f"Muon: expected steps of 1 or more, got {steps}")
         defaults = {"lr": lr, "matrices": matrices, "betas": tuple(betas), "momentum": momentum}
-        defaults |= {"weight_decay": weight_decay, "eps": eps, "smallest": smallest, "steps": steps}
+        defaults |= {"weight_decay": weight_decay, "eps": eps, "smallest": smallest, "largest": largest, "steps": steps}
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            group.setdefault("steps", 5)  # of states stored before there was a choice
+            group.setdefault("largest", sys.maxsize)  # of states stored before there was a choice
+            group.setdefault("steps", 5)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -88,7 +93,7 @@ class Muon(torch.optim.Optimizer):
             present = [weight for weight in group["params"] if weight.grad is not None]
             others = []
             for weight in present:
-                if is_matrix(weight, group["smallest"]):
+                if is_matrix(weight, group["smallest"], group["largest"]):
                     _muon(weight, weight.grad, self.state[weight], group)
                 else:
                     others.append(weight)
@@ -97,9 +102,9 @@ class Muon(torch.optim.Optimizer):
         return loss
 
 
-def is_matrix(weight: Tensor, smallest: int) -> bool:
-    """Whether a parameter is a matrix or a stack of matrices with sides of ``smallest`` or more."""
-    return weight.dim() > 1 and min(weight.shape[-2:]) >= smallest
+def is_matrix(weight: Tensor, smallest: int, largest: int) -> bool:
+    """Whether a parameter is a matrix or a stack of matrices with sides from ``smallest`` to ``largest``."""
+    return weight.dim() > 1 and min(weight.shape[-2:]) >= smallest and max(weight.shape[-2:]) <= largest
 
 
 def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
