@@ -9,13 +9,13 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 
 from equireann_pyg import Potential, load_potential
 from equireann_pyg.data import AtomsDataModule, Batches
 from equireann_pyg.potential.checkpoint import load_plain
 from equireann_pyg.training import PotentialTask
-from equireann_pyg.training.callbacks import ExponentialMovingAverage
+from equireann_pyg.training.callbacks import BestCheckpoint, ExponentialMovingAverage, LastCheckpoint
 from equireann_pyg.training.loss import PotentialLoss, WeightSchedule
 from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.schedule import Schedule
@@ -139,8 +139,12 @@ def train(
     if case.epochs is None:
         raise ValueError(f"{case.name}: set epochs, or let experiments.benchmarks.budget.epochs_of find them")
     clock = Clock()
-    keep = ModelCheckpoint(folder, "best", monitor="val/loss", save_last=True, enable_version_counter=False)
-    callbacks = [clock, keep, *([RichProgressBar(leave=False)] * progress)]
+    callbacks = [
+        clock,
+        BestCheckpoint(str(folder)),
+        LastCheckpoint(str(folder)),
+        *([RichProgressBar(leave=False)] * progress),
+    ]
     trainer = make_trainer(
         how,
         callbacks,

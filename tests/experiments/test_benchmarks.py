@@ -8,6 +8,7 @@ import json
 import warnings
 
 import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from experiments.benchmarks import budget, models, results, rows, train
 from experiments.benchmarks.case import Case, Frames, Part
@@ -130,7 +131,12 @@ class Power(RuntimeError):
     """Goes off."""
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(suite, monkeypatch):
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(suite, monkeypatch, mode):
+    def best(folder: str) -> ModelCheckpoint:  # with "max" no epoch is better than the first
+        return ModelCheckpoint(folder, "best", monitor="val/loss", mode=mode, enable_version_counter=False)
+
+    monkeypatch.setattr(train, "BestCheckpoint", best)
     assert go(suite, "--model", "REANN") == 0
     undisturbed = results.read(suite.table("results", False))
     suite.table("results", False).unlink()
