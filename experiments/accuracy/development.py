@@ -52,12 +52,12 @@ def hot(name: str) -> Case:
 
 def heated(name: str, like: str) -> Case:
     """A molecule trained at 300 K and also judged at 600 K, where it takes shapes that no training frame has."""
-    part = partial(Part, "made", str(HEATED))
-    cold, remark = f"{name}-300", "frames by python -m experiments.accuracy.heated"
+    part = partial(Part, "made", str(HEATED), options={"command": "python -m experiments.accuracy.heated"})
+    cold = f"{name}-300"
     title = f"{name} by GFN2-xTB, 450 frames of 300 K; far: 600 K"
     train, val, tests = part(cold, "0:450"), part(cold, "450:"), {"far": part(f"{name}-600", "::2")}
     case = molecule(like)
-    return replace(case, name=f"dev-{name}-300", title=title, train=train, val=val, tests=tests, remark=remark)
+    return replace(case, name=f"dev-{name}-300", title=title, train=train, val=val, tests=tests)
 
 
 def element(name: str) -> Case:

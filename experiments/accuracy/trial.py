@@ -186,9 +186,9 @@ def sheet(rows: Sequence[Row]) -> Sheet:
     for row in rows:
         what = ": ".join(text for text in (f"{row['model']} {row['changes']}".strip(), row["note"]) if text)
         pairs = [f"{row[f'{part}_energy']} / {row[f'{part}_forces']}" for part in ("train", "val")]
-        far = f"{row['far_energy']} / {row['far_forces']}" if row["far_forces"] else ""
-        rest = [row[name] for name in ("val_energy_shifted", "parameters", "ms_per_step", "steps", "seconds")]
-        made.rows.append([what, row["case"], row["seed"], *pairs, rest[0], far, *rest[1:]])
+        far = f"{row['far_energy']} / {row['far_forces']}" if row.get("far_forces") else ""
+        rest = [row[name] for name in ("parameters", "ms_per_step", "steps", "seconds")]
+        made.rows.append([what, row["case"], row["seed"], *pairs, row["val_energy_shifted"], far, *rest])
     return made
 
 

@@ -32,7 +32,7 @@ class Part:
         split: name of the split; of what was made, of the file.
         frames: selection as ASE writes it.
         without: frames of that selection to leave out, likewise.
-        options: further arguments of the class.
+        options: further arguments of the class; of what was made, the ``command`` that makes it.
         otherwise: split and selection that stand in where the split has to be put there by hand and is not.
         group: entry of ``info`` by which errors are listed, in place of ``config_type``.
         scan: coordinate against which predictions are kept, for a figure.
@@ -70,8 +70,7 @@ class Part:
         if self.kind == "cumulene":
             return self._cumulene(cutoff)
         if self.kind == "made":
-            file = f"{Path(self.folder) / self.split}.extxyz@{self.frames}"
-            return self._grouped(Frames(self, AtomsDataset(file, cutoff).graphs, f"{self.split}@{self.frames}", file))
+            return self._made(cutoff)
         kind = getattr(datasets, self.kind)
         if self.by_energy:
             dataset = kind(data / self.folder, self.split, cutoff, **self.options)
@@ -84,6 +83,13 @@ class Part:
             kept = [graph for index, graph in enumerate(dataset.graphs) if index not in left]
             return Frames(self, kept, f"{source} without {self.without}", dataset.files[0])
         return self._grouped(Frames(self, dataset.graphs, source, dataset.files[0]))
+
+    def _made(self, cutoff: float) -> Frames:
+        path = Path(self.folder) / f"{self.split}.extxyz"
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file: make it with {self.options['command']}")
+        file = f"{path}@{self.frames}"
+        return self._grouped(Frames(self, AtomsDataset(file, cutoff).graphs, f"{self.split}@{self.frames}", file))
 
     def _cumulene(self, cutoff: float) -> Frames:
         file = f"{datasets.cumulene(self.split)}@{self.frames}"

@@ -98,6 +98,12 @@ def test_errors_far_from_the_training_set(go, tmp_path, monkeypatch):
     assert float(row["far_forces"]) > 0
 
 
+def test_frames_that_are_yet_to_be_made(tmp_path):
+    part = Part("made", str(tmp_path), "hot", options={"command": "python -m experiments.accuracy.heated"})
+    with pytest.raises(FileNotFoundError, match=r"make it with python -m experiments.accuracy.heated"):
+        part.load(tmp_path, 3.0)
+
+
 def test_frames_of_a_hot_molecule(monkeypatch):
     monkeypatch.setattr(heated, "SAMPLES", 6)
     monkeypatch.setattr(heated, "EVERY", 20)
