@@ -1,6 +1,5 @@
 """Operators that the layers of :mod:`equireann_pyg.nn` are made of: each a function in plain torch, with compiled kernels."""
 
-from pathlib import Path
 from typing import Any
 
 from equireann_pyg.moved import renamed
@@ -35,9 +34,6 @@ __all__ = [
     "soft_standardize",
     "tracing",
 ]
-
-
-register_kernels(Path(__file__).parent)
 
 
 def __getattr__(name: str) -> Any:

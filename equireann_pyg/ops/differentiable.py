@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equireann_pyg.ops.cuda import INTERPRETED
 from equireann_pyg.ops.operator import Kernel, Operator, P, R, tracing, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")
@@ -67,7 +68,8 @@ class KernelOperator(Operator[P, R]):
         if derivative is not None:
             self._first = lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx)))
         self._define("", self.inputs, 1, shape or reference, self._first)
-        self.kernels["cpu"] = Kernel(self.functions[""], limit=limit)
+        if not INTERPRETED:  # then others serve the CPU
+            self.kernels["cpu"] = Kernel(self.functions[""], limit=limit)
 
     def _define(
         self, suffix: str, inputs: Sequence[str], count: int, shape: Function, backward: Function | None

@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from equireann_pyg.ops.cuda import DEVICE, load_triton
 from equireann_pyg.ops.extension import load_kernels
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels}
+READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels} | {DEVICE: load_triton}
 """Where kernels must be built or loaded first: what does it, and tells whether they are there."""
 
 
@@ -123,8 +124,12 @@ class Operator(Generic[P, R]):
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
         """The kernel that serves these arguments, if any: for the device of the first, and all of one type that it takes."""
         device = values[0].device.type
+        if _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
+            return None
+        if device in READY and not READY[device]():
+            return None
         kernel = self.kernels.get(device)
-        if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
+        if kernel is None:
             return None
         dtype = None
         for place in self._alike:
@@ -134,7 +139,7 @@ class Operator(Generic[P, R]):
                 dtype = tensor.dtype
         if kernel.limit and not kernel.limit(*values):
             return None
-        return kernel if device not in READY or READY[device]() else None
+        return kernel
 
     def kernel(self, device: str, **options: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
         """Decorator of a function, made of other operators, that is faster than the reference on a kind of device.

@@ -1,0 +1,41 @@
+"""Kernels of the operators for CUDA, written in Triton; they are loaded when the first tensor on such a device asks for one.
+
+Under Triton's interpreter, which the environment variable ``TRITON_INTERPRET=1`` switches on before anything is imported, they
+serve tensors of the CPU in place of the compiled kernels there: slow, for tests and for finding faults.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from importlib import import_module
+
+import torch
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+"""Kind of device that the kernels of this folder serve."""
+
+KERNELS = ("orbital_sum", "gaussians", "polynomials", "coupled", "products", "element_linear", "soft_standardize")
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def load_triton() -> bool:
+    """Register the kernels, once per process; False, with a warning that says why, where there is no Triton."""
+    return _loaded()
+
+
+@cache
+def _loaded() -> bool:
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        warnings.warn(
+            f"no kernels for CUDA, taking the plain path, which is several times slower ({error}); install triton",
+            stacklevel=2,
+        )
+        return False
+    for name in KERNELS:
+        import_module(f"{__name__}.{name}")
+    return True
