@@ -82,7 +82,7 @@ def test_engines_agree_on_open_systems(count, monkeypatch):
     pytest.importorskip("torch_cluster")
     pos = 1.6 * count ** (1 / 3) * torch.rand(count, 3, dtype=torch.float64)
     cluster = radius_graph(pos, 2.5)
-    monkeypatch.setattr(radius, "torch_cluster_available", lambda: False)
+    monkeypatch.setattr(radius, "torch_cluster_available", lambda device: False)
     vesin = radius_graph(pos, 2.5)
     assert torch.equal(cluster[0], vesin[0])
     assert torch.equal(cluster[1], vesin[1])
@@ -95,7 +95,7 @@ def test_engines_agree_on_open_systems(count, monkeypatch):
 def test_a_batch_of_open_systems(installed, monkeypatch):
     if installed:
         pytest.importorskip("torch_cluster")
-    monkeypatch.setattr(radius, "torch_cluster_available", lambda: installed)
+    monkeypatch.setattr(radius, "torch_cluster_available", lambda device: installed)
     parts = [4 * torch.rand(count, 3, dtype=torch.float64) for count in (12, 1, 30)]
     batch = torch.repeat_interleave(torch.arange(3), torch.tensor([12, 1, 30]))
     edge_index, edge_shift = radius_graph(torch.cat(parts), 2.0, batch=batch)
@@ -111,7 +111,7 @@ def test_a_batch_of_open_systems(installed, monkeypatch):
 def test_no_limit_on_neighbours(installed, monkeypatch):
     if installed:
         pytest.importorskip("torch_cluster")
-    monkeypatch.setattr(radius, "torch_cluster_available", lambda: installed)
+    monkeypatch.setattr(radius, "torch_cluster_available", lambda device: installed)
     pos = torch.rand(150, 3, dtype=torch.float64)
     edge_index, _ = radius_graph(pos, 2.0)
     assert edge_index.size(1) == 150 * 149
@@ -124,7 +124,7 @@ def test_no_limit_on_neighbours(installed, monkeypatch):
 def test_a_pair_at_the_cutoff_is_left_out(installed, dtype, monkeypatch):
     if installed:
         pytest.importorskip("torch_cluster")
-    monkeypatch.setattr(radius, "torch_cluster_available", lambda: installed)
+    monkeypatch.setattr(radius, "torch_cluster_available", lambda device: installed)
     pos = torch.tensor([[0, 0, 0], [0, 0, 3], [0, 2.9999, 0]], dtype=dtype)
     edge_index, edge_shift = radius_graph(pos, 3.0)
     assert listed(edge_index, edge_shift) == [(0, 2, 0, 0, 0), (2, 0, 0, 0, 0)]

@@ -20,6 +20,8 @@ MARGIN = 1e-5
 def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     """All pairs closer than ``cutoff`` by the cell lists of vesin; any cell, any mixture of periodic directions.
 
+    Positions on a GPU are searched there, where the cell is not smaller than two cutoffs, else on the CPU.
+
     Args:
         pos: ``[N, 3]`` in Angstrom.
         cutoff: in Angstrom.
@@ -29,15 +31,17 @@ def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     from vesin import NeighborList
 
     neighbors = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True)
-    i, j, shift = neighbors.compute(
-        points=pos.detach().cpu().double().numpy(),
-        box=cell.detach().cpu().double().numpy(),
-        periodic=pbc.cpu().numpy(),
-        quantities="ijS",
-    )
-    i, j = torch.from_numpy(i.astype("int64")), torch.from_numpy(j.astype("int64"))
-    edge_shift = torch.from_numpy(shift.astype("float64"))
-    return torch.stack([j, i]).to(pos.device), edge_shift.to(pos.device, pos.dtype)
+    pos, cell = pos.detach().double(), cell.detach().double()
+    try:
+        found = neighbors.compute(pos, cell.to(pos.device), pbc.to(pos.device), quantities="ijS")
+    except (RuntimeError, AttributeError, OSError):  # on a GPU: cells smaller than two cutoffs, or no CUDA for vesin
+        if not pos.is_cuda:
+            raise
+        found = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True).compute(
+            pos.cpu(), cell.cpu(), pbc.cpu(), quantities="ijS"
+        )
+    i, j, shift = (part.to(pos.device) for part in found)
+    return torch.stack([j, i]).long(), shift
 
 
 def torch_cluster_edges(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Edges:
@@ -59,10 +63,10 @@ def torch_cluster_edges(pos: Tensor, cutoff: float, batch: Tensor | None = None)
     return edge_index, pos.new_zeros(edge_index.size(1), 3)
 
 
-def torch_cluster_available() -> bool:
-    """Whether torch_cluster can be imported."""
+def torch_cluster_available(device: str = "cpu") -> bool:
+    """Whether torch_cluster can be imported and was built for a kind of device."""
     try:
         import torch_cluster  # noqa: F401
     except (ImportError, OSError):
         return False
-    return True
+    return device == "cpu" or (device == "cuda" and torch.ops.torch_cluster.cuda_version() != -1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,12 +44,13 @@ def radius_graph(
     _check(pos, cutoff, cell, pbc, batch)
     if pos.size(0) == 0:
         return torch.empty(2, 0, dtype=torch.int64, device=pos.device), pos.new_empty(0, 3)
-    if not bool(pbc.any()) and torch_cluster_available():
+    if not bool(pbc.any()) and torch_cluster_available(pos.device.type):
         edge_index, shift = torch_cluster_edges(pos, cutoff, batch)
     elif batch is None:
         edge_index, shift = vesin_edges(pos, cutoff, cell, pbc)
     else:
         edge_index, shift = _one_by_one(pos, cutoff, cell, pbc, batch)
+    shift = shift.to(pos.dtype)
     r = (pos[edge_index[0]] - pos[edge_index[1]] + shift @ cell).norm(dim=-1)
     if bool((r < COINCIDENT).any()):
         j, i = sorted(edge_index[:, int(r.argmin())].tolist())
@@ -109,6 +109,19 @@ def _one_by_one(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Te
 
 
 def _sorted(edge_index: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    keys = [shift[:, 2], shift[:, 1], shift[:, 0], edge_index[0], edge_index[1]]
-    order = torch.from_numpy(np.lexsort([key.cpu().numpy() for key in keys])).to(edge_index.device)
+    """Edges by centre, neighbour and shift."""
+    if not shift.numel():
+        return edge_index, shift
+    order = torch.argsort(_numbered([edge_index[1], edge_index[0], *shift.long().unbind(1)]))
     return edge_index[:, order], shift[order]
+
+
+def _numbered(keys: list[Tensor]) -> Tensor:
+    """One number for several keys ``[E]``, the first of which counts most."""
+    number = torch.zeros_like(keys[0])
+    for key in keys:
+        low, high = int(key.min()), int(key.max())
+        if int(number.max()) >= 2**62 // (high - low + 1):  # too many: only the order of what there is counts
+            number = torch.unique(number, return_inverse=True)[1]
+        number = number * (high - low + 1) + (key - low)
+    return number
