@@ -13,7 +13,7 @@ from ase.build import bulk
 from ase.io.zmatrix import parse_zmatrix
 from torch_geometric.data import Batch, Data
 
-from equireann_pyg import EquiREANN, Potential, edge_vectors, from_ase
+from equireann_pyg import OrbitalNetwork, Potential, edge_vectors, from_ase
 from equireann_pyg.testing import randomize
 
 ELEMENTS = ["H", "C", "N", "O", "Cu"]
@@ -78,7 +78,7 @@ CASES: dict[str, Callable[[], Data]] = {
 }
 
 
-def potential(kind: type[EquiREANN], cutoff: float = CUTOFF) -> Potential:
+def potential(kind: Callable[..., OrbitalNetwork], cutoff: float = CUTOFF) -> Potential:
     """A model of the package's default size with random parameters and the statistics of small cases, float32."""
     torch.manual_seed(0)
     model = kind(ELEMENTS, cutoff)

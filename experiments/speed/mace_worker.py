@@ -1,19 +1,19 @@
 """Times MACE-medium on request; runs in a Python that has mace-torch, and knows nothing of this package.
 
-    python mace_worker.py case.npz {inference|training}
+    python mace_worker.py case.npz {inference|training} [cpu|cuda] [cueq]
 
-Each line of the standard input is a number of calls; the answer is the CPU seconds of one.
+Each line of the standard input is a number of calls; the answer is the seconds of one, see worker_clock.py.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 
 import numpy as np
 import torch
+from worker_clock import answer, moved
 
 with redirect_stdout(sys.stderr):  # the standard output is for times only
     from mace import modules  # before e3nn: only then does e3nn 0.4.4 load its constants with a recent torch
@@ -21,9 +21,17 @@ with redirect_stdout(sys.stderr):  # the standard output is for times only
     from e3nn import o3  # isort: skip
 
 
-def medium(cutoff: float, elements: list[int]) -> torch.nn.Module:
-    """MACE with 128x0e + 128x1o, two interactions, correlation 3."""
+def medium(cutoff: float, elements: list[int], cueq: bool = False) -> torch.nn.Module:
+    """MACE with 128x0e + 128x1o, two interactions, correlation 3; by the kernels of cuEquivariance on a CUDA device."""
     torch.manual_seed(0)
+    options = {}
+    if cueq:
+        import cuequivariance_ops_torch  # noqa: F401  without it there are no kernels
+        from mace.modules.wrapper_ops import CuEquivarianceConfig
+
+        options["cueq_config"] = CuEquivarianceConfig(
+            enabled=True, layout="ir_mul", group="O3_e3nn", optimize_all=True, conv_fusion=True
+        )
     return modules.ScaleShiftMACE(
         r_max=cutoff,
         num_bessel=8,
@@ -43,6 +51,7 @@ def medium(cutoff: float, elements: list[int]) -> torch.nn.Module:
         radial_type="bessel",
         atomic_inter_scale=1.0,
         atomic_inter_shift=0.0,
+        **options,
     )
 
 
@@ -78,20 +87,14 @@ def step_of(model: torch.nn.Module, data: dict[str, torch.Tensor], training: boo
     return step
 
 
-def main(file: str, step: str) -> None:
+def main(file: str, step: str, device: str = "cpu", mode: str = "") -> None:
     """Answer until the input ends."""
     torch.set_num_threads(1)
     with redirect_stdout(sys.stderr):
-        case = dict(np.load(file))
-        model = medium(float(case["cutoff"]), case["elements"].tolist()).train(step == "training")
-        call = step_of(model, fields(case), step == "training")
-    for line in sys.stdin:
-        number = int(line)
-        start = time.process_time()
-        with redirect_stdout(sys.stderr):
-            for _ in range(number):
-                call()
-        print((time.process_time() - start) / number, flush=True)
+        case, training = dict(np.load(file)), step == "training"
+        model = medium(float(case["cutoff"]), case["elements"].tolist(), mode == "cueq").to(device).train(training)
+        call = step_of(model, moved(fields(case), device), training)
+    answer(call, device)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import importlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -93,19 +93,31 @@ class OriginalREANN(torch.nn.Module):
         return {"energy": energy, "forces": -gradient}
 
 
-class Mace:
-    """MACE-medium in another Python, ready to take its turn; a context manager.
+class Worker:
+    """Another package's model in a process of its own, ready to take its turn; a context manager.
 
     Args:
-        python: interpreter with mace-torch.
+        python: interpreter with that package.
         data: graph or batch.
         step: ``"inference"`` or ``"training"``.
+        script: file of this folder that the process runs.
+        options: further words for it.
+        environment: its environment; default: ours.
 
     Raises:
         RuntimeError: with the worker's last words, if it dies.
     """
 
-    def __init__(self, python: Path, data: Data, step: str) -> None:
+    def __init__(
+        self,
+        python: Path,
+        data: Data,
+        step: str,
+        script: str,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._name = "MACE" if "mace" in script else script.partition("_")[0]
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "case.npz"
         batch = torch.zeros_like(data.z) if data.batch is None else data.batch
@@ -113,17 +125,18 @@ class Mace:
         shifts = torch.einsum("ea,eab->eb", data.edge_shift, data.cell[graph_of_edge])
         fields = {name: data[name] for name in ("z", "pos", "edge_index", "edge_shift", "cell")}
         np.savez(file, **fields, batch=batch, shifts=shifts, cutoff=CUTOFF, elements=atomic_numbers(ELEMENTS))
-        worker = Path(__file__).with_name("mace_worker.py")
+        worker = Path(__file__).with_name(script)
         self._errors = open(Path(self._folder.name) / "errors", "w+")  # noqa: SIM115  closed in __exit__
         self._process = subprocess.Popen(
-            [str(python), str(worker), str(file), step],
+            [str(python), str(worker), str(file), step, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            env=environment,
         )
 
-    def __enter__(self) -> Mace:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(
@@ -136,13 +149,24 @@ class Mace:
         self._errors.close()
         self._folder.cleanup()
 
-    def __call__(self, number: int) -> float:
-        """CPU seconds of one call: see :data:`~experiments.speed.timing.Stopwatch`."""
+    def ask(self, number: int) -> tuple[float, ...]:
+        """What the worker says about that many calls: seconds of one."""
         with suppress(BrokenPipeError):  # a dead worker gives no answer either
             self._process.stdin.write(f"{number}\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         answer = self._process.stdout.readline()  # type: ignore[union-attr]
         if not answer:
             self._errors.seek(0)
-            raise RuntimeError(f"the MACE worker ended: {self._errors.read()[-500:]}")
-        return float(answer)
+            raise RuntimeError(f"the {self._name} worker ended: {self._errors.read()[-500:]}")
+        return tuple(map(float, answer.split()))
+
+
+class Mace(Worker):
+    """MACE-medium: a :class:`Worker` that answers with CPU seconds, see :data:`~experiments.speed.timing.Stopwatch`."""
+
+    def __init__(self, python: Path, data: Data, step: str) -> None:
+        super().__init__(python, data, step, "mace_worker.py")
+
+    def __call__(self, number: int) -> float:
+        """CPU seconds of one call."""
+        return self.ask(number)[0]
