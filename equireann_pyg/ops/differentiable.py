@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -220,13 +220,35 @@ class _Derived(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *values: Any) -> Any:
         *inputs, op, ctx.backward_of_inputs = values
+        ctx.tensors = [isinstance(value, Tensor) for value in values]
         _save(ctx, tuple(inputs), None)
         with torch._C._AutoDispatchBelowAutograd():
             return op(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Values:
-        return *ctx.backward_of_inputs(ctx, *grads), None, None
+        return *ctx.backward_of_inputs(_Call(_wanted_now(ctx), ctx.saved_tensors, ctx.constants), *grads), None, None
+
+
+class _Call(NamedTuple):
+    """What a derivative reads of the call that it belongs to."""
+
+    needs_input_grad: Sequence[bool]
+    saved_tensors: Sequence[Tensor]
+    constants: Values
+
+
+def _wanted_now(ctx: Any) -> list[bool]:
+    """Which inputs want a gradient in this run of autograd: forces, say, want none of the weights, which have one in training."""
+    following = iter(ctx.next_functions)  # of the tensors
+    return [tensor and _will_run(next(following)[0]) for tensor in ctx.tensors]
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return node is not None and torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf whose gradient is asked for
+        return True
 
 
 def _save(ctx: Any, inputs: Values, output: Any) -> None:

@@ -48,10 +48,10 @@ def test_through_the_interpreter() -> None:
     assert "skipped" not in done.stdout.replace("1 skipped", ""), done.stdout[-500:]
 
 
-def on(*values: Any, dtype: torch.dtype) -> tuple[Any, ...]:
+def moved(*values: Any, dtype: torch.dtype) -> tuple[Any, ...]:
     """Arguments on the device of the kernels, constants apart in their type."""
-    moved = (value.to(DEVICE) if isinstance(value, Tensor) else value for value in values)
-    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in moved)
+    there = (value.to(DEVICE) if isinstance(value, Tensor) else value for value in values)
+    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype == torch.float32 else x for x in there)
 
 
 def edges(num_nodes: int, num_edges: int) -> tuple[Tensor, Tensor]:
@@ -159,7 +159,7 @@ CASES: dict[str, tuple[Operator[Any, Tensor], Callable[..., tuple[Any, ...]], tu
 def test_values_and_two_derivatives(name: str, sizes: tuple[int, ...], kind: torch.dtype) -> None:
     torch.manual_seed(0)
     operator, make, places = CASES[name]
-    arguments = on(*make(*sizes), dtype=kind)
+    arguments = moved(*make(*sizes), dtype=kind)
     assert operator.serving(arguments) is not None
 
     def of(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, ...]]:

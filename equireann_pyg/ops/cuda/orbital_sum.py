@@ -12,8 +12,11 @@ from equireann_pyg.ops.cuda import orbital_sum_kernels as kernels
 from equireann_pyg.ops.cuda.launch import blocks, channels, check, on, power
 from equireann_pyg.ops.orbital_sum import MAX_COMPONENTS, orbital_sum
 
-NARROW, WIDE, EDGES = 32, 128, 4
-"""Largest numbers of channels of a block: of a sum, and of a kernel that keeps the gradient of an atom. Edges at a time."""
+NARROW, WIDE = 32, 128
+"""Largest numbers of channels of a block: of a sum, and of a kernel that keeps the gradient of an atom."""
+
+EDGES, TILE = 4, 2048
+"""Edges that are worked on at a time, and numbers that these have at most."""
 
 
 class Fields(NamedTuple):
@@ -85,7 +88,7 @@ class Sum:
             block = channels(self.m, NARROW)
             kernels.message_sum[self.nodes, blocks(self.m, block)](
                 *(out, *self.by(1), self.source, M, f, hM, hf, self.lm, self.m, self.channels, self.offset),
-                *(self.width, self.stride, self.components, block, tangent, not self.apart),
+                *(self.width, self.stride, self.components, block, EDGES, tangent, not self.apart),
                 num_warps=1,
             )  # fmt: skip
         return out
@@ -123,12 +126,14 @@ class Sum:
             return G.new_zeros(0 if M is None else M.shape), torch.zeros_like(f)
         of_filter, of_message = (h.orbital, h.envelope) if h else (M, f)
         dM, df, sizes = torch.empty_like(M), torch.empty_like(f), (self.lm, self.m, self.channels, self.offset, self.width)
-        block = channels(self.m, NARROW)
+        block = power(self.m)
+        together = max(1, min(EDGES, TILE // (self.components * block)))
         kernels.filter_gradient[self.nodes,](
-            df, *self.by(1), self.source, G, of_filter, *sizes, self.components, block, num_warps=1
+            df, *self.by(1), self.source, G, of_filter, *sizes, self.components, block, together, num_warps=1
         )
+        block = channels(self.m, NARROW)
         kernels.message_gradient[self.nodes, blocks(self.m, block)](
-            dM, *self.by(0), self.target, G, of_message, *sizes, self.stride, self.components, block, num_warps=1
+            dM, *self.by(0), self.target, G, of_message, *sizes, self.stride, self.components, block, EDGES, num_warps=1
         )
         return dM, df
 

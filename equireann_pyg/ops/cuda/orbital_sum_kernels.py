@@ -18,6 +18,13 @@ def _edges(perm, other, first, end, EDGES: tl.constexpr):
 
 
 @triton.jit
+def _edge(perm, other, at, end):
+    """Number of an edge of an atom, and the atom at its other end."""
+    e = tl.load(perm + at, mask=at < end, other=0).to(tl.int64)
+    return e, tl.load(other + e, mask=at < end, other=0)
+
+
+@triton.jit
 def local_sum(
     out, start, perm, source, c, R, Y, hc, hR, hY, lm, n, n_out,
     LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr, TANGENT: tl.constexpr,
@@ -26,14 +33,15 @@ def local_sum(
     i, k = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     comp = tl.arange(0, LM)
     psi = tl.zeros([LM, BLOCK], dtype=out.dtype.element_ty)
-    end = tl.load(start + i + 1)
-    for first in range(tl.load(start + i), end, EDGES):
-        e, j, there = _edges(perm, source, first, end, EDGES)
+    first, end = tl.load(start + i), tl.load(start + i + 1)
+    e, j, there = _edges(perm, source, first, end, EDGES)
+    for first in range(first, end, EDGES):
         of_edge, of_atom = e[:, None] * n + k[None, :], j[:, None] * n + k[None, :]
         channel = there[:, None] & (k < n)[None, :]
         component, at = there[:, None] & (comp < lm)[None, :], e[:, None] * lm + comp[None, :]
         c_j, R_e = tl.load(c + of_atom, mask=channel, other=0.0), tl.load(R + of_edge, mask=channel, other=0.0)
         Y_e = tl.load(Y + at, mask=component, other=0.0)
+        e, j, there = _edges(perm, source, first + EDGES, end, EDGES)  # the next ones, on their way meanwhile
         if TANGENT:
             h_cR = tl.load(hc + of_atom, mask=channel, other=0.0) * R_e
             h_cR += c_j * tl.load(hR + of_edge, mask=channel, other=0.0)
@@ -48,7 +56,7 @@ def local_sum(
 @triton.jit
 def message_sum(
     out, start, perm, source, M, f, hM, hf, lm, m, n_out, offset, width, stride,
-    LM: tl.constexpr, BLOCK: tl.constexpr, TANGENT: tl.constexpr, ADD: tl.constexpr,
+    LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr, TANGENT: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
     """sum_e f_e M_j of one atom and some channels; with ADD on top of what is there."""
     i, k = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -58,17 +66,20 @@ def message_sum(
     psi = tl.zeros([LM, BLOCK], dtype=out.dtype.element_ty)
     if ADD:
         psi += tl.load(to, mask=inside, other=0.0)
-    for at in range(tl.load(start + i), tl.load(start + i + 1)):
-        e = tl.load(perm + at).to(tl.int64)
-        orbital = (tl.load(source + e) * lm + comp[:, None]) * m + k[None, :]
-        of_edge = e * width + stride * k
-        f_e = tl.load(f + of_edge, mask=k < m, other=0.0)
+    first, end = tl.load(start + i), tl.load(start + i + 1)
+    e, j, there = _edges(perm, source, first, end, EDGES)
+    for first in range(first, end, EDGES):
+        orbital = (j[:, None, None] * lm + comp[None, :, None]) * m + k[None, None, :]
+        of_edge, all_there = e[:, None] * width + stride * k[None, :], there[:, None, None] & inside[None, :, :]
+        channel = there[:, None] & (k < m)[None, :]
+        e, j, there = _edges(perm, source, first + EDGES, end, EDGES)  # the next ones, on their way meanwhile
+        f_e = tl.load(f + of_edge, mask=channel, other=0.0)
         if TANGENT:
-            psi += f_e[None, :] * tl.load(hM + orbital, mask=inside, other=0.0)
-            h_f = tl.load(hf + of_edge, mask=k < m, other=0.0)
-            psi += h_f[None, :] * tl.load(M + orbital, mask=inside, other=0.0)
+            h_f = tl.load(hf + of_edge, mask=channel, other=0.0)
+            passed = f_e[:, None, :] * tl.load(hM + orbital, mask=all_there, other=0.0)
+            psi += tl.sum(passed + h_f[:, None, :] * tl.load(M + orbital, mask=all_there, other=0.0), axis=0)
         else:
-            psi += f_e[None, :] * tl.load(M + orbital, mask=inside, other=0.0)
+            psi += tl.sum(f_e[:, None, :] * tl.load(M + orbital, mask=all_there, other=0.0), axis=0)
     tl.store(to, psi, mask=inside)
 
 
@@ -83,9 +94,11 @@ def angular_gradient(
     channel, component = k < n, comp < lm
     inside = component[:, None] & channel[None, :]
     G_i = tl.load(G + (i * lm + comp[:, None]) * n_out + k[None, :], mask=inside, other=0.0)
-    for at in range(tl.load(start + i), tl.load(start + i + 1)):
-        e = tl.load(perm + at).to(tl.int64)
-        j = tl.load(source + e)
+    first, end = tl.load(start + i), tl.load(start + i + 1)
+    next_e, next_j = _edge(perm, source, first, end)
+    for at in range(first, end):
+        e, j = next_e, next_j
+        next_e, next_j = _edge(perm, source, at + 1, end)  # on their way meanwhile
         c_j, R_e = tl.load(c + j * n + k, mask=channel, other=0.0), tl.load(R + e * n + k, mask=channel, other=0.0)
         Y_e = tl.load(Y + e * lm + comp, mask=component, other=0.0)
         tl.store(along + e * n + k, tl.sum(Y_e[:, None] * G_i, axis=0), mask=channel)
@@ -131,39 +144,43 @@ def radial_gradient(
 
 @triton.jit
 def filter_gradient(
-    df, start, perm, source, G, M, lm, m, n_out, offset, width, LM: tl.constexpr, BLOCK: tl.constexpr
+    df, start, perm, source, G, M, lm, m, n_out, offset, width, LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr
 ):
     """For the edges of a centre: sum_lm M G of every channel, or of all together."""
-    i, comp = tl.program_id(0).to(tl.int64), tl.arange(0, LM)
-    for at in range(tl.load(start + i), tl.load(start + i + 1)):
-        e = tl.load(perm + at).to(tl.int64)
-        j = tl.load(source + e)
-        total = tl.zeros([BLOCK], dtype=df.dtype.element_ty)
-        for first in range(0, m, BLOCK):
-            k = first + tl.arange(0, BLOCK)
-            inside = (comp < lm)[:, None] & (k < m)[None, :]
-            G_i = tl.load(G + (i * lm + comp[:, None]) * n_out + offset + k[None, :], mask=inside, other=0.0)
-            M_j = tl.load(M + (j * lm + comp[:, None]) * m + k[None, :], mask=inside, other=0.0)
-            made = tl.sum(M_j * G_i, axis=0)
-            total += made
-            if width > 1:
-                tl.store(df + e * width + k, made, mask=k < m)
-        if width == 1:
-            tl.store(df + e, tl.sum(total, axis=0))
+    i, comp, k = tl.program_id(0).to(tl.int64), tl.arange(0, LM), tl.arange(0, BLOCK)
+    inside = (comp < lm)[:, None] & (k < m)[None, :]
+    G_i = tl.load(G + (i * lm + comp[:, None]) * n_out + offset + k[None, :], mask=inside, other=0.0)
+    first, end = tl.load(start + i), tl.load(start + i + 1)
+    next_e, next_j, next_there = _edges(perm, source, first, end, EDGES)
+    for first in range(first, end, EDGES):
+        e, j, there = next_e, next_j, next_there
+        next_e, next_j, next_there = _edges(perm, source, first + EDGES, end, EDGES)  # on their way meanwhile
+        orbital = (j[:, None, None] * lm + comp[None, :, None]) * m + k[None, None, :]
+        M_j = tl.load(M + orbital, mask=there[:, None, None] & inside[None, :, :], other=0.0)
+        made = tl.sum(M_j * G_i[None, :, :], axis=1)  # -> [EDGES, BLOCK]
+        if width > 1:
+            tl.store(df + e[:, None] * width + k[None, :], made, mask=there[:, None] & (k < m)[None, :])
+        else:
+            tl.store(df + e, tl.sum(made, axis=1), mask=there)
 
 
 @triton.jit
 def message_gradient(
-    dM, start, perm, target, G, f, lm, m, n_out, offset, width, stride, LM: tl.constexpr, BLOCK: tl.constexpr
-):
+    dM, start, perm, target, G, f, lm, m, n_out, offset, width, stride,
+    LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr,
+):  # fmt: skip
     """sum_e f_e G_i over the edges that leave an atom."""
     j, k = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     comp = tl.arange(0, LM)
     inside = (comp < lm)[:, None] & (k < m)[None, :]
     made = tl.zeros([LM, BLOCK], dtype=dM.dtype.element_ty)
-    for at in range(tl.load(start + j), tl.load(start + j + 1)):
-        e = tl.load(perm + at).to(tl.int64)
-        f_e = tl.load(f + e * width + stride * k, mask=k < m, other=0.0)
-        of_sum = (tl.load(target + e) * lm + comp[:, None]) * n_out + offset + k[None, :]
-        made += f_e[None, :] * tl.load(G + of_sum, mask=inside, other=0.0)
+    first, end = tl.load(start + j), tl.load(start + j + 1)
+    next_e, next_i, next_there = _edges(perm, target, first, end, EDGES)
+    for first in range(first, end, EDGES):
+        e, i, there = next_e, next_i, next_there
+        next_e, next_i, next_there = _edges(perm, target, first + EDGES, end, EDGES)  # on their way meanwhile
+        f_e = tl.load(f + e[:, None] * width + stride * k[None, :], mask=there[:, None] & (k < m)[None, :], other=0.0)
+        of_sum = (i[:, None, None] * lm + comp[None, :, None]) * n_out + offset + k[None, None, :]
+        G_i = tl.load(G + of_sum, mask=there[:, None, None] & inside[None, :, :], other=0.0)
+        made += tl.sum(f_e[:, None, :] * G_i, axis=0)
     tl.store(dM + (j * lm + comp[:, None]) * m + k[None, :], made, mask=inside)
