@@ -239,7 +239,7 @@ class _Call(NamedTuple):
 
 
 def _wanted_now(ctx: Any) -> list[bool]:
-    """Which inputs want a gradient in this run of autograd: forces, say, want none of the weights, which have one in training."""
+    """Which inputs want a gradient in this run of autograd: forces want none of the weights, though these vary."""
     following = iter(ctx.next_functions)  # of the tensors
     return [tensor and _will_run(next(following)[0]) for tensor in ctx.tensors]
 

@@ -21,14 +21,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from equireann_pyg.ops.cuda import DEVICE, load_triton
+from equireann_pyg.ops.cuda import DEVICE, INTERPRETED, load_triton
 from equireann_pyg.ops.extension import load_kernels
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-READY: dict[str, Callable[[], bool]] = {"cpu": load_kernels} | {DEVICE: load_triton}
+READY: dict[str, Callable[[], bool]] = {} if INTERPRETED else {"cpu": load_kernels}
 """Where kernels must be built or loaded first: what does it, and tells whether they are there."""
+
+LATE: dict[str, Callable[[], bool]] = {DEVICE: load_triton}
+"""Where kernels are registered when they are first asked for: what does it, and tells whether it could."""
 
 
 class _Thread(threading.local):
@@ -124,12 +127,10 @@ class Operator(Generic[P, R]):
     def serving(self, values: tuple[Any, ...]) -> Kernel | None:
         """The kernel that serves these arguments, if any: for the device of the first, and all of one type that it takes."""
         device = values[0].device.type
-        if _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
-            return None
-        if device in READY and not READY[device]():
-            return None
         kernel = self.kernels.get(device)
-        if kernel is None:
+        if kernel is None and device in LATE and LATE[device]():
+            kernel = self.kernels.get(device)
+        if kernel is None or _reference_wanted() or transformed() or torch.is_autocast_enabled(device):
             return None
         dtype = None
         for place in self._alike:
@@ -139,7 +140,7 @@ class Operator(Generic[P, R]):
                 dtype = tensor.dtype
         if kernel.limit and not kernel.limit(*values):
             return None
-        return kernel
+        return kernel if device not in READY or READY[device]() else None
 
     def kernel(self, device: str, **options: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
         """Decorator of a function, made of other operators, that is faster than the reference on a kind of device.

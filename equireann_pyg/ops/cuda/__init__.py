@@ -20,7 +20,7 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 KERNELS = ("orbital_sum", "gaussians", "polynomials", "coupled", "products", "element_linear", "soft_standardize")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def load_triton() -> bool:
     """Register the kernels, once per process; False, with a warning that says why, where there is no Triton."""
     return _loaded()

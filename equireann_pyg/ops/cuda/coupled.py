@@ -81,7 +81,7 @@ def _product(
 
 
 @coupled.kernel(DEVICE)
-def _coupled(a, b, weight, species, entries, values, size, roles=(0, 1, 2)):  # type: ignore[no-untyped-def]
+def _coupled(a, b, weight, species, entries, values, size, roles=(0, 1, 2)):
     if species is None and weight.size(0) > 1:
         raise ValueError(f"coupled: weights of {weight.size(0)} elements need species [N]")
     check("weight", weight, *weight.shape[:2], a.size(2))
@@ -91,7 +91,7 @@ def _coupled(a, b, weight, species, entries, values, size, roles=(0, 1, 2)):  # 
 
 
 @coupled_weight.kernel(DEVICE)
-def _coupled_weight(a, b, factor, species, entries, values, num_species, num_paths, roles=(0, 1, 2)):  # type: ignore[no-untyped-def]
+def _coupled_weight(a, b, factor, species, entries, values, num_species, num_paths, roles=(0, 1, 2)):
     check("factor", factor, a.size(0), factor.size(1), a.size(2))
     parts = _product((a, b, factor), None, (entries, values), num_paths, (*roles, 3))  # -> [N, P, n]
     if species is None or num_species == 1:

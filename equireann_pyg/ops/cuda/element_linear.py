@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda.launch import blocks, check, on, power
@@ -29,7 +27,9 @@ def linear(
         if tl.max(mine.to(tl.int32), axis=0) > 0:
             for first in range(0, num_in, INNER):
                 c = first + tl.arange(0, INNER)
-                rows = tl.load(x + a[:, None] * num_in + c[None, :], mask=mine[:, None] & (c < num_in)[None, :], other=0.0)
+                rows = tl.load(
+                    x + a[:, None] * num_in + c[None, :], mask=mine[:, None] & (c < num_in)[None, :], other=0.0
+                )
                 at = weight + s * stride_s + c[:, None] * stride_in + k[None, :] * stride_out
                 W = tl.load(at, mask=(c < num_in)[:, None] & (k < num_out)[None, :], other=0.0)
                 made += tl.dot(rows, W, input_precision="ieee", out_dtype=made.dtype)
@@ -37,9 +37,7 @@ def linear(
 
 
 @triton.jit
-def outer(
-    out, x, y, species, N, num_in, num_out, ROWS: tl.constexpr, INNER: tl.constexpr, BLOCK: tl.constexpr
-):
+def outer(out, x, y, species, N, num_in, num_out, ROWS: tl.constexpr, INNER: tl.constexpr, BLOCK: tl.constexpr):
     """The sum of x_a (x) y_a over the rows of one element, for some rows and columns of its matrix."""
     s = tl.program_id(0)
     c, k = tl.program_id(1) * INNER + tl.arange(0, INNER), tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
@@ -49,14 +47,16 @@ def outer(
         mine = tl.load(species + a, mask=a < N, other=-1) == s
         if tl.max(mine.to(tl.int32), axis=0) > 0:
             left = tl.load(x + a[None, :] * num_in + c[:, None], mask=mine[None, :] & (c < num_in)[:, None], other=0.0)
-            right = tl.load(y + a[:, None] * num_out + k[None, :], mask=mine[:, None] & (k < num_out)[None, :], other=0.0)
+            right = tl.load(
+                y + a[:, None] * num_out + k[None, :], mask=mine[:, None] & (k < num_out)[None, :], other=0.0
+            )
             made += tl.dot(left, right, input_precision="ieee", out_dtype=made.dtype)
     to = out + (s * num_in + c[:, None]) * num_out + k[None, :]
     tl.store(to, made, mask=(c < num_in)[:, None] & (k < num_out)[None, :])
 
 
 @element_linear.kernel(DEVICE)
-def _linear(x, species, weight):  # type: ignore[no-untyped-def]
+def _linear(x, species, weight):
     num_species, num_in, num_out = weight.shape
     N = x.size(0)
     x, species = check("x", x, N, num_in), check("species", species, N)
@@ -73,7 +73,7 @@ def _linear(x, species, weight):  # type: ignore[no-untyped-def]
 
 
 @element_outer.kernel(DEVICE)
-def _outer(x, y, species, num_species):  # type: ignore[no-untyped-def]
+def _outer(x, y, species, num_species):
     N, num_in, num_out = x.size(0), x.size(1), y.size(1)
     x, y, species = check("x", x, N, num_in), check("y", y, N, num_out), check("species", species, N)
     if num_species == 1:

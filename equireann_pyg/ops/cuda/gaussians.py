@@ -31,7 +31,7 @@ def _block(r, row, centre, exponent, e, k, E, n):
 
 @triton.jit
 def value(out, r, f, row, centre, exponent, E, n, EDGES: tl.constexpr, BLOCK: tl.constexpr):
-    """f u."""
+    """The value f u."""
     e = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
     k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     _, _, u, there, _ = _block(r, row, centre, exponent, e, k, E, n)
@@ -40,7 +40,21 @@ def value(out, r, f, row, centre, exponent, E, n, EDGES: tl.constexpr, BLOCK: tl
 
 @triton.jit
 def gradient(
-    dr, df, ds, da, g, r, f, row, centre, exponent, E, n, EDGES: tl.constexpr, BLOCK: tl.constexpr, WEIGHTS: tl.constexpr
+    dr,
+    df,
+    ds,
+    da,
+    g,
+    r,
+    f,
+    row,
+    centre,
+    exponent,
+    E,
+    n,
+    EDGES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    WEIGHTS: tl.constexpr,
 ):
     """Gradients of r and f, and with WEIGHTS what every edge gives to those of s and a."""
     e = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
@@ -102,7 +116,7 @@ def _by_row(parts: Tensor, row: Tensor, table: Tensor) -> Tensor:
 
 
 @gaussians.kernel(DEVICE)
-def _value(r, envelope, row, centre, exponent):  # type: ignore[no-untyped-def]
+def _value(r, envelope, row, centre, exponent):
     inputs = _checked(r, envelope, row, centre, exponent)
     E, n = r.size(0), centre.size(1)
     out = r.new_empty(E, n)
@@ -114,7 +128,7 @@ def _value(r, envelope, row, centre, exponent):  # type: ignore[no-untyped-def]
 
 
 @gaussians.kernel(DEVICE, "_backward")
-def _first(grad, r, envelope, row, centre, exponent, with_weights):  # type: ignore[no-untyped-def]
+def _first(grad, r, envelope, row, centre, exponent, with_weights):
     inputs, (E, n) = _checked(r, envelope, row, centre, exponent), grad.shape
     dr, df = torch.zeros_like(r), torch.zeros_like(envelope)
     ds, da = (torch.zeros_like(grad) if with_weights else grad.new_empty(0) for _ in range(2))
@@ -129,7 +143,7 @@ def _first(grad, r, envelope, row, centre, exponent, with_weights):  # type: ign
 
 
 @gaussians.kernel(DEVICE, "_double_backward")
-def _second(h_r, h_f, h_s, h_a, grad, r, envelope, row, centre, exponent):  # type: ignore[no-untyped-def]
+def _second(h_r, h_f, h_s, h_a, grad, r, envelope, row, centre, exponent):
     inputs, (E, n) = _checked(r, envelope, row, centre, exponent), grad.shape
     tangents = _checked(h_r, h_f, row, h_s, h_a)
     dr, df = torch.zeros_like(r), torch.zeros_like(envelope)

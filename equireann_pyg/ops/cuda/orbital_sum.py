@@ -125,7 +125,11 @@ class Sum:
         if M is None or not (self.edges and M.numel()):
             return G.new_zeros(0 if M is None else M.shape), torch.zeros_like(f)
         of_filter, of_message = (h.orbital, h.envelope) if h else (M, f)
-        dM, df, sizes = torch.empty_like(M), torch.empty_like(f), (self.lm, self.m, self.channels, self.offset, self.width)
+        dM, df, sizes = (
+            torch.empty_like(M),
+            torch.empty_like(f),
+            (self.lm, self.m, self.channels, self.offset, self.width),
+        )
         block = power(self.m)
         together = max(1, min(EDGES, TILE // (self.components * block)))
         kernels.filter_gradient[self.nodes,](
@@ -144,22 +148,20 @@ def _in_order(of_local: list[Tensor]) -> tuple[Tensor, ...]:
     return dc, dM, dR, dY, df
 
 
-@orbital_sum.kernel(
-    DEVICE, limit=lambda c, M, edge_index, order, R, Y, f, concat=False: Y.size(1) <= MAX_COMPONENTS
-)
-def _value(c, M, edge_index, order, R, Y, f, concat=False):  # type: ignore[no-untyped-def]
+@orbital_sum.kernel(DEVICE, limit=lambda c, M, edge_index, order, R, Y, f, concat=False: Y.size(1) <= MAX_COMPONENTS)
+def _value(c, M, edge_index, order, R, Y, f, concat=False):
     with on(c):
         return Sum(Fields(c, M, R, Y, f), edge_index, order, concat).total()
 
 
 @orbital_sum.kernel(DEVICE, "_backward")
-def _first(grad, c, M, edge_index, order, R, Y, f, concat):  # type: ignore[no-untyped-def]
+def _first(grad, c, M, edge_index, order, R, Y, f, concat):
     with on(c):
         return _in_order(Sum(Fields(c, M, R, Y, f), edge_index, order, concat).gradients(grad))
 
 
 @orbital_sum.kernel(DEVICE, "_double_backward")
-def _second(hc, hM, hR, hY, hf, grad, c, M, edge_index, order, R, Y, f, concat):  # type: ignore[no-untyped-def]
+def _second(hc, hM, hR, hY, hf, grad, c, M, edge_index, order, R, Y, f, concat):
     with on(c):
         made = Sum(Fields(c, M, R, Y, f), edge_index, order, concat)
         h = made.checked(Fields(hc, hM, hR, hY, hf))

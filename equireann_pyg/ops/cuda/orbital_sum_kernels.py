@@ -8,6 +8,7 @@ a kernel makes the derivative along tangents h of the fields. Gradients of the l
 import triton
 import triton.language as tl
 
+
 @triton.jit
 def _edges(perm, other, first, end, EDGES: tl.constexpr):
     """Some edges of an atom: their numbers, the atoms at their other ends, and whether they are there."""
@@ -35,17 +36,17 @@ def local_sum(
     psi = tl.zeros([LM, BLOCK], dtype=out.dtype.element_ty)
     first, end = tl.load(start + i), tl.load(start + i + 1)
     e, j, there = _edges(perm, source, first, end, EDGES)
-    for first in range(first, end, EDGES):
+    for at in range(first, end, EDGES):
         of_edge, of_atom = e[:, None] * n + k[None, :], j[:, None] * n + k[None, :]
         channel = there[:, None] & (k < n)[None, :]
-        component, at = there[:, None] & (comp < lm)[None, :], e[:, None] * lm + comp[None, :]
+        component, of_Y = there[:, None] & (comp < lm)[None, :], e[:, None] * lm + comp[None, :]
         c_j, R_e = tl.load(c + of_atom, mask=channel, other=0.0), tl.load(R + of_edge, mask=channel, other=0.0)
-        Y_e = tl.load(Y + at, mask=component, other=0.0)
-        e, j, there = _edges(perm, source, first + EDGES, end, EDGES)  # the next ones, on their way meanwhile
+        Y_e = tl.load(Y + of_Y, mask=component, other=0.0)
+        e, j, there = _edges(perm, source, at + EDGES, end, EDGES)  # the next ones, on their way meanwhile
         if TANGENT:
             h_cR = tl.load(hc + of_atom, mask=channel, other=0.0) * R_e
             h_cR += c_j * tl.load(hR + of_edge, mask=channel, other=0.0)
-            h_Y = tl.load(hY + at, mask=component, other=0.0)
+            h_Y = tl.load(hY + of_Y, mask=component, other=0.0)
             psi += tl.sum(Y_e[:, :, None] * h_cR[:, None, :] + h_Y[:, :, None] * (c_j * R_e)[:, None, :], axis=0)
         else:
             psi += tl.sum(Y_e[:, :, None] * (c_j * R_e)[:, None, :], axis=0)
@@ -68,11 +69,11 @@ def message_sum(
         psi += tl.load(to, mask=inside, other=0.0)
     first, end = tl.load(start + i), tl.load(start + i + 1)
     e, j, there = _edges(perm, source, first, end, EDGES)
-    for first in range(first, end, EDGES):
+    for at in range(first, end, EDGES):
         orbital = (j[:, None, None] * lm + comp[None, :, None]) * m + k[None, None, :]
         of_edge, all_there = e[:, None] * width + stride * k[None, :], there[:, None, None] & inside[None, :, :]
         channel = there[:, None] & (k < m)[None, :]
-        e, j, there = _edges(perm, source, first + EDGES, end, EDGES)  # the next ones, on their way meanwhile
+        e, j, there = _edges(perm, source, at + EDGES, end, EDGES)  # the next ones, on their way meanwhile
         f_e = tl.load(f + of_edge, mask=channel, other=0.0)
         if TANGENT:
             h_f = tl.load(hf + of_edge, mask=channel, other=0.0)
@@ -144,7 +145,20 @@ def radial_gradient(
 
 @triton.jit
 def filter_gradient(
-    df, start, perm, source, G, M, lm, m, n_out, offset, width, LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr
+    df,
+    start,
+    perm,
+    source,
+    G,
+    M,
+    lm,
+    m,
+    n_out,
+    offset,
+    width,
+    LM: tl.constexpr,
+    BLOCK: tl.constexpr,
+    EDGES: tl.constexpr,
 ):
     """For the edges of a centre: sum_lm M G of every channel, or of all together."""
     i, comp, k = tl.program_id(0).to(tl.int64), tl.arange(0, LM), tl.arange(0, BLOCK)
@@ -152,9 +166,9 @@ def filter_gradient(
     G_i = tl.load(G + (i * lm + comp[:, None]) * n_out + offset + k[None, :], mask=inside, other=0.0)
     first, end = tl.load(start + i), tl.load(start + i + 1)
     next_e, next_j, next_there = _edges(perm, source, first, end, EDGES)
-    for first in range(first, end, EDGES):
+    for at in range(first, end, EDGES):
         e, j, there = next_e, next_j, next_there
-        next_e, next_j, next_there = _edges(perm, source, first + EDGES, end, EDGES)  # on their way meanwhile
+        next_e, next_j, next_there = _edges(perm, source, at + EDGES, end, EDGES)  # on their way meanwhile
         orbital = (j[:, None, None] * lm + comp[None, :, None]) * m + k[None, None, :]
         M_j = tl.load(M + orbital, mask=there[:, None, None] & inside[None, :, :], other=0.0)
         made = tl.sum(M_j * G_i[None, :, :], axis=1)  # -> [EDGES, BLOCK]
@@ -176,9 +190,9 @@ def message_gradient(
     made = tl.zeros([LM, BLOCK], dtype=dM.dtype.element_ty)
     first, end = tl.load(start + j), tl.load(start + j + 1)
     next_e, next_i, next_there = _edges(perm, target, first, end, EDGES)
-    for first in range(first, end, EDGES):
+    for at in range(first, end, EDGES):
         e, i, there = next_e, next_i, next_there
-        next_e, next_i, next_there = _edges(perm, target, first + EDGES, end, EDGES)  # on their way meanwhile
+        next_e, next_i, next_there = _edges(perm, target, at + EDGES, end, EDGES)  # on their way meanwhile
         f_e = tl.load(f + e[:, None] * width + stride * k[None, :], mask=there[:, None] & (k < m)[None, :], other=0.0)
         of_sum = (i[:, None, None] * lm + comp[None, :, None]) * n_out + offset + k[None, None, :]
         G_i = tl.load(G + of_sum, mask=there[:, None, None] & inside[None, :, :], other=0.0)

@@ -1,4 +1,4 @@
-r"""Polynomials of edge vectors on CUDA: each program works on some edges, through all monomials :math:`x^i y^j z^k`."""
+r"""Polynomials of edge vectors on CUDA: some edges in each program, through all monomials :math:`x^a y^b z^c` of degree d."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def _power(x, N: tl.constexpr):
 
 
 @triton.jit
-def _monomial(x, y, z, I: tl.constexpr, J: tl.constexpr, K: tl.constexpr):
-    return _power(x, I) * _power(y, J) * _power(z, K)
+def _monomial(x, y, z, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    return _power(x, A) * _power(y, B) * _power(z, C)
 
 
 @triton.jit
-def _along(x, y, z, hx, hy, hz, I: tl.constexpr, J: tl.constexpr, K: tl.constexpr):
+def _along(x, y, z, hx, hy, hz, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
     """Derivative of a monomial along h."""
-    made = hx * I * _monomial(x, y, z, I - 1, J, K) + hy * J * _monomial(x, y, z, I, J - 1, K)
-    return made + hz * K * _monomial(x, y, z, I, J, K - 1)
+    made = hx * A * _monomial(x, y, z, A - 1, B, C) + hy * B * _monomial(x, y, z, A, B - 1, C)
+    return made + hz * C * _monomial(x, y, z, A, B, C - 1)
 
 
 @triton.jit
@@ -43,12 +43,12 @@ def value(out, vec, combination, E, m, L: tl.constexpr, EDGES: tl.constexpr, M: 
     y = tl.load(vec + 3 * e + 1, mask=e < E, other=0.0)
     z = tl.load(vec + 3 * e + 2, mask=e < E, other=0.0)
     made = tl.zeros([EDGES, M], dtype=x.dtype)
-    for l in tl.static_range(L + 1):
-        for p in tl.static_range(l + 1):
+    for d in tl.static_range(L + 1):
+        for p in tl.static_range(d + 1):
             for q in tl.static_range(p + 1):
-                at = (l * (l + 1) * (l + 2) // 6 + p * (p + 1) // 2 + q) * m + k
+                at = (d * (d + 1) * (d + 2) // 6 + p * (p + 1) // 2 + q) * m + k
                 weight = tl.load(combination + at, mask=k < m, other=0.0).to(x.dtype)
-                made += _monomial(x, y, z, l - p, p - q, q)[:, None] * weight[None, :]
+                made += _monomial(x, y, z, d - p, p - q, q)[:, None] * weight[None, :]
     tl.store(out + e[:, None] * m + k[None, :], made, mask=(e < E)[:, None] & (k < m)[None, :])
 
 
@@ -70,21 +70,21 @@ def gradient(
         hy = tl.load(h + 3 * e + 1, mask=e < E, other=0.0)
         hz = tl.load(h + 3 * e + 2, mask=e < E, other=0.0)
         of_g = tl.zeros([EDGES, M], dtype=x.dtype)
-    for l in tl.static_range(L + 1):
-        for p in tl.static_range(l + 1):
+    for d in tl.static_range(L + 1):
+        for p in tl.static_range(d + 1):
             for q in tl.static_range(p + 1):
-                at = (l * (l + 1) * (l + 2) // 6 + p * (p + 1) // 2 + q) * m + k
+                at = (d * (d + 1) * (d + 2) // 6 + p * (p + 1) // 2 + q) * m + k
                 weight = tl.load(combination + at, mask=k < m, other=0.0).to(x.dtype)
                 w = tl.sum(g_e * weight[None, :], axis=1)
                 if SECOND:
-                    of_g += _along(x, y, z, hx, hy, hz, l - p, p - q, q)[:, None] * weight[None, :]
-                    of_x += w * (l - p) * _along(x, y, z, hx, hy, hz, l - p - 1, p - q, q)
-                    of_y += w * (p - q) * _along(x, y, z, hx, hy, hz, l - p, p - q - 1, q)
-                    of_z += w * q * _along(x, y, z, hx, hy, hz, l - p, p - q, q - 1)
+                    of_g += _along(x, y, z, hx, hy, hz, d - p, p - q, q)[:, None] * weight[None, :]
+                    of_x += w * (d - p) * _along(x, y, z, hx, hy, hz, d - p - 1, p - q, q)
+                    of_y += w * (p - q) * _along(x, y, z, hx, hy, hz, d - p, p - q - 1, q)
+                    of_z += w * q * _along(x, y, z, hx, hy, hz, d - p, p - q, q - 1)
                 else:
-                    of_x += w * (l - p) * _monomial(x, y, z, l - p - 1, p - q, q)
-                    of_y += w * (p - q) * _monomial(x, y, z, l - p, p - q - 1, q)
-                    of_z += w * q * _monomial(x, y, z, l - p, p - q, q - 1)
+                    of_x += w * (d - p) * _monomial(x, y, z, d - p - 1, p - q, q)
+                    of_y += w * (p - q) * _monomial(x, y, z, d - p, p - q - 1, q)
+                    of_z += w * q * _monomial(x, y, z, d - p, p - q, q - 1)
     tl.store(dvec + 3 * e, of_x, mask=e < E)
     tl.store(dvec + 3 * e + 1, of_y, mask=e < E)
     tl.store(dvec + 3 * e + 2, of_z, mask=e < E)
@@ -113,7 +113,7 @@ def _gradient(h: Tensor | None, grad: Tensor, vec: Tensor, combination: Tensor, 
 
 
 @polynomials.kernel(DEVICE, limit=lambda vec, combination, max_degree: max_degree <= MAX_DEGREE)
-def _value(vec, combination, max_degree):  # type: ignore[no-untyped-def]
+def _value(vec, combination, max_degree):
     vec, combination = _checked(vec, combination, max_degree)
     E, m = vec.size(0), combination.size(1)
     out = vec.new_empty(E, m)
@@ -124,10 +124,10 @@ def _value(vec, combination, max_degree):  # type: ignore[no-untyped-def]
 
 
 @polynomials.kernel(DEVICE, "_backward")
-def _first(grad, vec, combination, max_degree):  # type: ignore[no-untyped-def]
+def _first(grad, vec, combination, max_degree):
     return _gradient(None, grad, vec, combination, max_degree)[0]
 
 
 @polynomials.kernel(DEVICE, "_double_backward")
-def _second(h, grad, vec, combination, max_degree):  # type: ignore[no-untyped-def]
+def _second(h, grad, vec, combination, max_degree):
     return tuple(_gradient(h, grad, vec, combination, max_degree))

@@ -18,9 +18,7 @@ SIZE = 1024
 
 
 @triton.jit
-def standardize(
-    out, dx, x, g, h, species, mean, scale, limit, size, n, ORDER: tl.constexpr, SIZE: tl.constexpr
-):
+def standardize(out, dx, x, g, h, species, mean, scale, limit, size, n, ORDER: tl.constexpr, SIZE: tl.constexpr):
     """t, or its derivative of first or second order as it enters the gradients."""
     at = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
     there = at < size
@@ -47,20 +45,22 @@ def _launch(order: int, x: Tensor, species: Tensor, mean: Tensor, scale: Tensor,
     inputs = check("species", species, N), check("mean", mean, len(mean), n), check("scale", scale, len(mean), n)
     if out.numel():
         with on(x):
-            standardize[blocks(x.numel(), SIZE),](out, dx, x.contiguous(), g, h, *inputs, limit, x.numel(), n, order, SIZE)
+            standardize[blocks(x.numel(), SIZE),](
+                out, dx, x.contiguous(), g, h, *inputs, limit, x.numel(), n, order, SIZE
+            )
     return out, dx
 
 
 @soft_standardize.kernel(DEVICE)
-def _value(x, species, mean, scale, limit):  # type: ignore[no-untyped-def]
+def _value(x, species, mean, scale, limit):
     return _launch(0, x.contiguous(), species, mean, scale, limit)[0].asinh_().mul_(limit)
 
 
 @soft_standardize.kernel(DEVICE, "_backward")
-def _first(grad, x, species, mean, scale, limit):  # type: ignore[no-untyped-def]
+def _first(grad, x, species, mean, scale, limit):
     return _launch(1, x.contiguous(), species, mean, scale, limit, grad)[0]
 
 
 @soft_standardize.kernel(DEVICE, "_double_backward")
-def _second(h, grad, x, species, mean, scale, limit):  # type: ignore[no-untyped-def]
+def _second(h, grad, x, species, mean, scale, limit):
     return _launch(2, x.contiguous(), species, mean, scale, limit, grad, h)
