@@ -106,4 +106,3 @@ def expected_of(model: str, step: str, data: Data) -> Tensor | None:
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
         return None
-
