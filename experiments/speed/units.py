@@ -31,7 +31,7 @@ class Unit:
 
     Args:
         group: one of :data:`GROUPS`.
-        case: name of a system; of the group ``million`` the number of cells along a side.
+        case: name of a system; of the group ``million`` with the number of atoms of a cube of copper.
         step: ``"inference"``, ``"training"`` or ``"optimiser"``.
         contestants: names of them.
     """
@@ -85,7 +85,8 @@ def _units(group: str, choice: Choice) -> Iterator[Unit]:
         if not quick:
             yield Unit(group, "cu100920", "inference", _ours(choice, ("kernels", "graphed", "blocks")))
     if group == "million":
-        yield from (Unit(group, side, "inference") for side in (("32",) if quick else ("32", "63")))
+        for case in ("cu131072",) if quick else ("cu131072", "cu1000188"):
+            yield Unit(group, case, "inference", ("plus-m blocks",))
     if group == "peers":
         ours = (*_ours(choice, ("kernels", "graphed"), ("plus-m", "EquiREANN")), "SchNet kernels")
         for case, step in (("mol64", "inference"), ("cu864", "inference"), ("mol64", "training")):

@@ -186,3 +186,11 @@ def test_a_lost_process_is_blamed_on_the_contestant_whose_turn_it_was(tmp_path, 
 def test_errors_fit_into_a_cell():
     assert reason(ValueError("a, b\nc")) == "ValueError: a; b"
     assert CASES["mol1"]().z.numel() == 21
+
+
+def test_a_cube_is_found_by_its_number_of_atoms(monkeypatch):
+    sides = []
+    monkeypatch.setattr(cuda, "measure_side", lambda side, *rest: sides.append(side) or [])
+    for unit in units_of(Choice(("million",), ("plus-m",), ("blocks",))):
+        cuda._million(unit, Measuring(CPU, 0.0, CEILINGS))
+    assert sides == [32, million.SIDE]
