@@ -100,7 +100,7 @@ class Worker:
         python: interpreter with that package.
         data: graph or batch.
         step: ``"inference"`` or ``"training"``.
-        script: file of this folder that the process runs.
+        script: file of the folder ``workers`` that the process runs.
         options: further words for it.
         environment: its environment; default: ours.
 
@@ -125,7 +125,7 @@ class Worker:
         shifts = torch.einsum("ea,eab->eb", data.edge_shift, data.cell[graph_of_edge])
         fields = {name: data[name] for name in ("z", "pos", "edge_index", "edge_shift", "cell")}
         np.savez(file, **fields, batch=batch, shifts=shifts, cutoff=CUTOFF, elements=atomic_numbers(ELEMENTS))
-        worker = Path(__file__).with_name(script)
+        worker = Path(__file__).with_name("workers") / script  # apart: its folder is the first to be imported from
         self._errors = open(Path(self._folder.name) / "errors", "w+")  # noqa: SIM115  closed in __exit__
         self._process = subprocess.Popen(
             [str(python), str(worker), str(file), step, *options],
@@ -157,7 +157,8 @@ class Worker:
         answer = self._process.stdout.readline()  # type: ignore[union-attr]
         if not answer:
             self._errors.seek(0)
-            raise RuntimeError(f"the {self._name} worker ended: {self._errors.read()[-500:]}")
+            words = self._errors.read()[-500:].strip()
+            raise RuntimeError(f"the {self._name} worker ended: {(words.splitlines() or ['silently'])[-1]}\n{words}")
         return tuple(map(float, answer.split()))
 
 

@@ -81,9 +81,10 @@ def optimiser_call(contestant: str, data: Data) -> Callable[[], object]:
 
 
 def worker_watch(contestant: str, step: str, data: Data, sites: Iterable[Path], stack: ExitStack) -> Watch:
-    """Watch of a peer in another process, which finds its packages in some folders."""
+    """Watch of a peer in another process, which finds its packages in the folders that hold the peer's own."""
     script, mode = WORKERS[contestant]
-    folders = [*(str(site) for site in sites), os.environ.get("PYTHONPATH", "")]
+    name = script.partition("_")[0]
+    folders = [*(str(site) for site in sites if (site / name).is_dir()), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
     options = (str(data.pos.device.type), mode)
     worker = stack.enter_context(Worker(Path(sys.executable), data.cpu(), step, script, options, environment))

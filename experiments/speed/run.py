@@ -1,6 +1,7 @@
 """Times the package and its peers, and prints which targets are met.
 
     python -m experiments.speed.run [--quick] [--mace-python PATH] [--reann PATH] [--out FOLDER]
+    python -m experiments.speed.run --device cuda [--quick] [--only GROUP ...] [--sites FOLDER ...] [--out FOLDER]
 
 Writes results.csv (every path of every case), targets.csv and machine.txt.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for large tensors; read when torch is loaded
@@ -16,6 +19,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for larg
 import torch
 from rich.console import Console
 
+from experiments.speed import cuda
 from experiments.speed.floor import ceilings
 from experiments.speed.measure import Group, Options, measure, measure_large
 from experiments.speed.paths import PATHS
@@ -43,7 +47,11 @@ LARGE = ("cu1008", "cu10192", "cu100920")
 
 def main(arguments: list[str] | None = None, groups: list[Group] | None = None) -> None:
     """Measure, print, write."""
-    args = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if _device(words) == "cuda":
+        cuda.main(words)
+        return
+    args = _parser().parse_args(words)
     torch.set_num_threads(1)
     console = Console(width=140)
     options = Options(
@@ -75,8 +83,18 @@ def save(results: Results, line: str, out: Path) -> None:
     (out / "machine.txt").write_text(line + "\n")
 
 
+def _device(words: Sequence[str]) -> str:
+    """The device that was asked for; on a CUDA device there are other options."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device", default="cpu")
+    return str(parser.parse_known_args(words)[0].device)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: other options, see --device cuda --help"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="small cases, few rounds, nothing compiled by torch, no large systems"
     )

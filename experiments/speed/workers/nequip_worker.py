@@ -24,16 +24,17 @@ with redirect_stdout(sys.stderr):  # the standard output is for times only
 def medium(cutoff: float, elements: list[int], compiled: bool) -> torch.nn.Module:
     """The preset M: four layers, degrees up to two, 128, 64 and 32 features."""
     set_global_state()
+    names = [chemical_symbols[number] for number in elements]
     return PresetNequIPGNNModel(
         preset="M",
         seed=0,
         model_dtype="float32",
         compile_mode="compile" if compiled else "eager",
-        type_names=[chemical_symbols[number] for number in elements],
+        type_names=names,
         r_max=cutoff,
         avg_num_neighbors=40.0,
-        per_type_energy_scales=1.0,
-        per_type_energy_shifts=[0.0] * len(elements),
+        per_type_energy_scales=dict.fromkeys(names, 1.0),
+        per_type_energy_shifts=dict.fromkeys(names, 0.0),
     )
 
 
