@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 from equireann_pyg.elements import SYMBOLS, check_known
 from equireann_pyg.graph.convert import ase_results, from_ase
 from equireann_pyg.graph.edges import edge_vectors
+from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.graph.radius import COINCIDENT
 from equireann_pyg.inference.blocks import BlockPotential
@@ -93,11 +94,11 @@ class EquiREANNCalculator(Calculator):
         graph = self._graph(self.atoms)  # type: ignore[arg-type]
         if self.broken:
             raise ValueError(self.broken)
-        output = self.potential(graph)
+        output = {key: value.cpu() for key, value in self.potential(graph).items()}
         check_finite(output, graph.z, self.potential)
         results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
         self.results = results | other
-        self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].cpu().numpy()}
+        self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].numpy()}
 
     def _graph(self, atoms: Atoms) -> Data:
         """Graph of the structure, from the kept pairs where they are still complete."""
@@ -105,7 +106,7 @@ class EquiREANNCalculator(Calculator):
             check_known(atoms.numbers, self.potential.elements)
             check_structure(atoms)
             bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-            self._built = bare, from_ase(bare, self.potential.cutoff + self.skin).to(self.device)
+            self._built = bare, to_device(from_ase(bare, self.potential.cutoff + self.skin), self.device)
         graph = copy(self._built[1])
         graph.pos = torch.tensor(atoms.positions, device=self.device)
         r = edge_vectors(graph).norm(dim=-1)
@@ -118,11 +119,11 @@ class EquiREANNCalculator(Calculator):
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
         if self.has_properties:
             for name, kind in CONDITIONS.items():
-                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64, device=self.device)
+                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64)
                 if not bool(value.isfinite().all()):
                     raise ValueError(f'atoms.info["{KEYS[name]}"] is not finite ({value.tolist()}): set a number')
                 graph[name] = value.expand(1, *kind.shape)
-        return graph
+        return to_device(graph, self.device)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, total charge and field included (called by ASE)."""

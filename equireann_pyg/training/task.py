@@ -184,7 +184,8 @@ class PotentialTask(lightning.LightningModule):
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._check_finite(loss.detach(), "training")
         self.log("train/loss", loss.detach(), batch_size=batch.num_graphs)
-        self.log("learning_rate", self._warmth() * self.trainer.optimizers[0].param_groups[0]["lr"])
+        rate = self._warmth() * self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log("learning_rate", torch.full((), rate, device=loss.device))  # made there: a copy is waited for
         return loss
 
     def _check_finite(self, loss: Tensor, name: str) -> None:
