@@ -20,6 +20,7 @@ from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.graph.radius import COINCIDENT
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.exported import ExportedPotential, load_exported
+from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import load_potential
 from equireann_pyg.potential.devices import usable_device
 from equireann_pyg.potential.potential import Potential
@@ -46,11 +47,13 @@ class EquiREANNCalculator(Calculator):
         skin: extra cutoff of the neighbour list in Angstrom.
         block_size: atoms at a time (see :class:`~equireann_pyg.inference.blocks.BlockPotential`); all at once by default.
         allow_untrained: compute structures with elements that the training set had no atom of, too.
+        graphed: replay recorded evaluations, on a CUDA device and for small systems (see
+            :class:`~equireann_pyg.inference.graphed.GraphedPotential`).
         kwargs: arguments of ASE's ``Calculator``.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a bad file, a negative skin or, when a structure is computed, for elements the potential does not
+        ValueError: for a bad file, a negative skin, ``graphed`` without a CUDA device or in blocks or, when a structure is computed, for elements the potential does not
             know, atoms that coincide, numbers that are not finite (naming the atoms), and for whatever
             :func:`~equireann_pyg.from_ase` refuses; there are no results then.
     """
@@ -66,13 +69,17 @@ class EquiREANNCalculator(Calculator):
         skin: float = 0.5,
         block_size: int | None = None,
         allow_untrained: bool = False,
+        graphed: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= skin < float("inf"):
             raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
         self.device = usable_device(device)
-        self.potential = _ready(potential, self.device, dtype, block_size)
+        if graphed and block_size is not None:
+            raise ValueError("graphed: a recorded evaluation has all atoms at once; leave out block_size, or graphed")
+        ready = _ready(potential, self.device, dtype, block_size)
+        self.potential = _graphed(ready) if graphed else ready
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
         whole.allow_untrained = allow_untrained
         self.has_properties = bool(getattr(whole, "properties", ()))
@@ -159,6 +166,12 @@ def _ready(
     potential.model.to(dtype=dtype)
     potential = potential.to(device).eval().requires_grad_(False)
     return potential if block_size is None else BlockPotential(potential, block_size)
+
+
+def _graphed(potential: Potential | BlockPotential | ExportedPotential) -> GraphedPotential:
+    if not isinstance(potential, Potential):
+        raise ValueError("graphed: expected a potential or its checkpoint, got an exported one; name the checkpoint")
+    return GraphedPotential(potential)
 
 
 def check_structure(atoms: Atoms) -> None:

@@ -25,7 +25,7 @@ class ExponentialAverage(AveragedModel):
     def __init__(self, model: torch.nn.Module, decay: float, device: torch.device) -> None:
         super().__init__(model, device)
         self.decay = decay
-        self.n_averaged = self.n_averaged.cpu()
+        self.n_averaged = torch.zeros_like(self.n_averaged, device="cpu")
 
     @torch.no_grad()
     def update_parameters(self, model: torch.nn.Module) -> None:
