@@ -21,6 +21,7 @@ from equireann_pyg.testing import assert_close, make_graph, random_cluster, rand
 
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 CUTOFF = 3.0
+SIZES = {"num_radial": 4, "num_density": 8, "num_iterations": 2, "hidden_channels": [8]}
 
 
 def slab() -> Data:
@@ -45,8 +46,8 @@ SYSTEMS: dict[str, Callable[[], Data]] = {
     "wire": wire,
 }
 MODELS: dict[str, Callable[[], EquiREANN | EquiREANNPlus]] = {
-    "equireann": lambda: EquiREANN(["H", "C"], CUTOFF, 4, 8, 2, [8], envelope=CosineCutoff()),
-    "raw moments": lambda: EquiREANN(["H", "C"], CUTOFF, 4, 8, 1, [8], angular=CartesianMoments(2, unit=False)),
+    "equireann": lambda: EquiREANN(["H", "C"], CUTOFF, **SIZES, envelope=CosineCutoff()),
+    "raw moments": lambda: EquiREANN(["H", "C"], CUTOFF, **SIZES, angular=CartesianMoments(2, unit=False)),
     "plus": lambda: EquiREANNPlus(
         ["H", "C"], CUTOFF, num_radial=8, num_products=8, num_messages=4, hidden_channels=[8]
     ),
@@ -76,7 +77,7 @@ def test_padding_changes_nothing(system: str, kind: str, more: int) -> None:
     for name, value in expected.items():
         assert torch.equal(torch.isnan(value), torch.isnan(actual[name])), name
         if name in ("energy", "atomic_energy", "stress") or (name == "forces" and data.num_nodes > 1):
-            assert_close(actual[name], value, 1e-12, name, smallest=1e-3)
+            assert_close(actual[name], value, 1e-12, name, smallest=1e-4)
         else:
             torch.testing.assert_close(actual[name], value, rtol=1e-12, atol=1e-12, equal_nan=True, msg=name)
 
@@ -86,7 +87,7 @@ def test_padding_is_refused_where_it_cannot_be() -> None:
     with pytest.raises(ValueError, match=r"at most 3 edges, got 6 atoms and \d+ edges"):
         padded(graph, 3, CUTOFF)
     with pytest.raises(ValueError, match="got 0 atoms"):
-        padded(potential().tensors(random_cluster([1, 6], CUTOFF, 0)), 3, CUTOFF)
+        padded(graph._replace(z=graph.z[:0], edge_index=graph.edge_index[:, :0]), 3, CUTOFF)
 
 
 def test_capacities_grow_geometrically() -> None:

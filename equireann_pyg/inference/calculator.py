@@ -53,9 +53,9 @@ class EquiREANNCalculator(Calculator):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a bad file, a negative skin, ``graphed`` without a CUDA device or in blocks or, when a structure is computed, for elements the potential does not
-            know, atoms that coincide, numbers that are not finite (naming the atoms), and for whatever
-            :func:`~equireann_pyg.from_ase` refuses; there are no results then.
+        ValueError: for a bad file, a negative skin, ``graphed`` without a CUDA device or in blocks or, when a structure is
+            computed, for elements the potential does not know, atoms that coincide, numbers that are not finite (naming the
+            atoms), and for whatever :func:`~equireann_pyg.from_ase` refuses; there are no results then.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
