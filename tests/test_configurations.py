@@ -63,11 +63,13 @@ def test_unknown_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "\n" not in said
 
 
+@pytest.mark.filterwarnings("ignore")  # jsonargparse would have another name of instantiate_classes
 def test_the_overlay_for_gpus_reaches_trainer_and_data() -> None:
     overlay = yaml.safe_load(configurations.find("gpu").read_text())
     assert overlay["data"] == {"batches": {"num_workers": 4}}
     settings = {**overlay["trainer"], "logger": False, "enable_checkpointing": False}
-    assert (settings["accelerator"], settings["devices"], settings["precision"]) == ("gpu", "auto", "32-true")
+    assert (settings["accelerator"], settings["devices"]) == ("gpu", "auto")
+    assert "precision" not in settings  # it would undo `--config float64` before it
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(Trainer, "trainer")
     parsed = parser.parse_object({"trainer": settings | {"accelerator": "cpu"}})
