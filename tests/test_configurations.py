@@ -76,5 +76,5 @@ def test_the_overlay_for_gpus_reaches_trainer_and_data() -> None:
     strategy = parser.instantiate_classes(parsed).trainer.strategy
     assert isinstance(strategy, DDPStrategy)
     assert strategy.process_group_backend == "nccl"
-    assert strategy._ddp_kwargs == {"gradient_as_bucket_view": True}
+    assert strategy._ddp_kwargs["gradient_as_bucket_view"] is True
     assert torch.get_float32_matmul_precision() == "highest"  # nobody switches TF32 on
