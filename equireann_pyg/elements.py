@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Protocol
 
 _TABLE = """
@@ -70,12 +70,12 @@ def describe(numbers: Iterable[int]) -> str:
 
 
 def check_known(
-    z: Numbers, elements: Iterable[int], place: str = "", remedy: str = "add it to `elements` and train anew"
+    z: Numbers | Set[int], elements: Iterable[int], place: str = "", remedy: str = "add it to `elements` and train anew"
 ) -> None:
     """Refuse atoms of elements that a model does not know.
 
     Args:
-        z: atomic number of each atom ``[N]``.
+        z: atomic number of each atom ``[N]``, or the set of them.
         elements: atomic numbers that the model knows.
         place: where the atoms are, for the message.
         remedy: what to do about them, likewise.
@@ -84,7 +84,7 @@ def check_known(
         ValueError: naming them.
     """
     known = set(elements)
-    unknown = set(z.tolist()) - known
+    unknown = set(z if isinstance(z, Set) else z.tolist()) - known
     if unknown:
         what = f"unknown element {describe(unknown)}: this model was made for {describe(known)}"
         raise ValueError(f"{place and place + ': '}{what}; {remedy}")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.strategies import DDPStrategy
 
 from equireann_pyg.cli import configurations
 
@@ -56,3 +61,20 @@ def test_unknown_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert said.startswith(f"{name}: no such file, and no configuration of the package: ")
     assert said.endswith(", ".join(configurations.names()))
     assert "\n" not in said
+
+
+@pytest.mark.filterwarnings("ignore")  # jsonargparse would have another name of instantiate_classes
+def test_the_overlay_for_gpus_reaches_trainer_and_data() -> None:
+    overlay = yaml.safe_load(configurations.find("gpu").read_text())
+    assert overlay["data"] == {"batches": {"num_workers": 4}}
+    settings = {**overlay["trainer"], "logger": False, "enable_checkpointing": False}
+    assert (settings["accelerator"], settings["devices"]) == ("gpu", "auto")
+    assert "precision" not in settings  # it would undo `--config float64` before it
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parsed = parser.parse_object({"trainer": settings | {"accelerator": "cpu"}})
+    strategy = parser.instantiate_classes(parsed).trainer.strategy
+    assert isinstance(strategy, DDPStrategy)
+    assert strategy.process_group_backend == "nccl"
+    assert strategy._ddp_kwargs["gradient_as_bucket_view"] is True
+    assert torch.get_float32_matmul_precision() == "highest"  # nobody switches TF32 on

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase.build import molecule
 from ase.io import write
+from torch_geometric.data import Data
 
 from equireann_pyg.data import AtomsDataModule, Batches, ShardSampler, ValidationSplit
 from equireann_pyg.graph import LabelKeys
@@ -222,8 +223,8 @@ def test_largest_batch(train, val, caplog):
 
 @pytest.mark.parametrize(("device", "waits"), [("cuda", False), ("cpu", True), ("mps", True)])
 def test_transfer_to_a_gpu_does_not_wait(device, waits):
-    class Recorder:
-        def to(self, device: torch.device, non_blocking: bool) -> tuple[torch.device, bool]:
+    class Recorder(Data):
+        def to(self, device: torch.device, non_blocking: bool) -> tuple[torch.device, bool]:  # type: ignore[override]
             return device, non_blocking
 
     moved = AtomsDataModule(3.0).transfer_batch_to_device(Recorder(), torch.device(device), 0)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 
 from tests.copper import write_frames
 
@@ -14,7 +15,19 @@ CONF = Path(__file__).parent / "conf" / "tiny.yaml"
 ROOT = Path(__file__).parents[1]
 
 
-def train(folder: Path, name: str, processes: int, *options: str) -> dict[str, Any]:
+ON_CPU = ("ddp", "--trainer.accelerator", "cpu", "--trainer.strategy.init_args.process_group_backend", "gloo")
+SHARED = "tests.test_ddp.OneGPU"
+ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+class OneGPU(DDPStrategy):
+    """Two processes that share a GPU, which NCCL refuses."""
+
+    def __init__(self) -> None:
+        super().__init__(parallel_devices=2 * [torch.device("cuda", 0)], process_group_backend="gloo")
+
+
+def train(folder: Path, name: str, processes: int, *options: str, overlay: tuple[str, ...] = ON_CPU) -> dict[str, Any]:
     """Checkpoint after two epochs of ``equireann fit`` in a process of its own, with 8 frames in every step."""
     arguments = [
         *("fit", "--config", str(CONF)),
@@ -23,16 +36,13 @@ def train(folder: Path, name: str, processes: int, *options: str) -> dict[str, A
         *("--trainer.callbacks.dirpath", str(folder / name), *options),
     ]
     if processes > 1:
-        arguments += [
-            *("--config", str(ROOT / "configs" / "ddp.yaml"), "--trainer.accelerator", "cpu"),
-            *("--trainer.devices", str(processes), "--trainer.strategy.init_args.process_group_backend", "gloo"),
-        ]
+        arguments += ["--config", *overlay, *([] if SHARED in overlay else ["--trainer.devices", str(processes)])]
     done = subprocess.run(
         [sys.executable, "-m", "equireann_pyg", *arguments], cwd=folder, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "could not be compiled" not in done.stderr
-    return torch.load(folder / name / "last.ckpt", weights_only=True)
+    return torch.load(folder / name / "last.ckpt", weights_only=True, map_location="cpu")
 
 
 @pytest.fixture
@@ -63,11 +73,23 @@ def assert_same_training(actual: dict[str, Any], expected: dict[str, Any], toler
     assert scores[0] == pytest.approx(scores[1], rel=tolerance)
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(workplace: Path) -> None:
-    assert_same_training(train(workplace, "two", 2), train(workplace, "one", 1), 1e-8)
-
-
 @pytest.mark.slow  # every process compiles its graphs
 def test_two_compiled_processes_equal_an_eager_one(workplace: Path) -> None:
     compiled = train(workplace, "two", 2, "--model.compile", "true")
     assert_same_training(compiled, train(workplace, "one", 1), 1e-8)
+
+
+@pytest.mark.parametrize("overlay", ["gpu", "ddp"])
+def test_the_overlays_for_gpus_train_the_same(overlay: str, workplace: Path) -> None:
+    two = train(workplace, "two", 2, overlay=(overlay, *ON_CPU[1:]))
+    assert_same_training(two, train(workplace, "one", 1), 1e-8)
+
+
+@ON_GPU
+def test_two_processes_on_gpus_equal_one_on_the_cpu(workplace: Path) -> None:
+    """With NCCL where there are two GPUs, else sharing one."""
+    if torch.cuda.device_count() > 1:
+        overlay: tuple[str, ...] = ("gpu",)
+    else:
+        overlay = ("gpu", "--trainer.strategy", SHARED)
+    assert_same_training(train(workplace, "two", 2, overlay=overlay), train(workplace, "one", 1), 1e-5)

@@ -18,6 +18,7 @@ from equireann_pyg.data.dataset import AtomsDataset, file_list
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.data.report import LabelReport, keys_found, print_report
 from equireann_pyg.data.split import ValidationSplit
+from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.moved import renamed
 
@@ -145,8 +146,8 @@ class AtomsDataModule(lightning.LightningDataModule):
         return self._ordered("predict")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Send a batch to the device; from pinned memory to a GPU without waiting for it."""
-        return batch.to(device, non_blocking=device.type == "cuda")
+        """Send a batch to the device, from pinned memory to a GPU without waiting for it, and with what is known of it."""
+        return to_device(batch, device, non_blocking=device.type == "cuda")
 
     def _ordered(self, name: str) -> DataLoader:
         return self.batches.ordered(self.datasets[name], *self._processes())

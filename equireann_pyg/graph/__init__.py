@@ -27,6 +27,7 @@ Where labels are found in a structure is told by :mod:`equireann_pyg.graph.label
 
 from equireann_pyg.graph.convert import ase_results, from_ase, label_of, labelled_graph, to_ase
 from equireann_pyg.graph.edges import check_cutoff, edge_differences, edge_vectors
+from equireann_pyg.graph.known import known, question, to_device
 from equireann_pyg.graph.labels import (
     CONDITIONS,
     KINDS,
@@ -52,10 +53,13 @@ __all__ = [
     "edge_differences",
     "edge_vectors",
     "from_ase",
+    "known",
     "label_of",
     "label_places",
     "labelled_graph",
+    "question",
     "radius_graph",
     "read_labels",
     "to_ase",
+    "to_device",
 ]

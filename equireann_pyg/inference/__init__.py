@@ -1,4 +1,4 @@
-"""Trained potentials at work: in ASE, in blocks of atoms, compiled, and exported as machine code."""
+"""Trained potentials at work: in ASE, in blocks of atoms, compiled, exported as machine code, and as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from equireann_pyg.inference.calculator import EquiREANNCalculator
     from equireann_pyg.inference.compiled import CompiledPotential, compile_potential
     from equireann_pyg.inference.exported import ExportedPotential, export_potential, load_exported
+    from equireann_pyg.inference.graphed import GraphedPotential
 
 __all__ = [
     "BlockPotential",
     "CompiledPotential",
     "EquiREANNCalculator",
     "ExportedPotential",
+    "GraphedPotential",
     "compile_potential",
     "export_potential",
     "load_exported",
@@ -30,5 +32,6 @@ __getattr__, __dir__ = lazy_names(
         "calculator": ("EquiREANNCalculator",),
         "compiled": ("CompiledPotential", "compile_potential"),
         "exported": ("ExportedPotential", "export_potential", "load_exported"),
+        "graphed": ("GraphedPotential",),
     },
 )

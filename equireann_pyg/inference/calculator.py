@@ -15,10 +15,12 @@ from torch_geometric.data import Data
 from equireann_pyg.elements import SYMBOLS, check_known
 from equireann_pyg.graph.convert import ase_results, from_ase
 from equireann_pyg.graph.edges import edge_vectors
+from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.graph.radius import COINCIDENT
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.exported import ExportedPotential, load_exported
+from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import load_potential
 from equireann_pyg.potential.devices import usable_device
 from equireann_pyg.potential.potential import Potential
@@ -45,13 +47,15 @@ class EquiREANNCalculator(Calculator):
         skin: extra cutoff of the neighbour list in Angstrom.
         block_size: atoms at a time (see :class:`~equireann_pyg.inference.blocks.BlockPotential`); all at once by default.
         allow_untrained: compute structures with elements that the training set had no atom of, too.
+        graphed: replay recorded evaluations, on a CUDA device and for small systems (see
+            :class:`~equireann_pyg.inference.graphed.GraphedPotential`).
         kwargs: arguments of ASE's ``Calculator``.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a bad file, a negative skin or, when a structure is computed, for elements the potential does not
-            know, atoms that coincide, numbers that are not finite (naming the atoms), and for whatever
-            :func:`~equireann_pyg.from_ase` refuses; there are no results then.
+        ValueError: for a bad file, a negative skin, ``graphed`` without a CUDA device or in blocks or, when a structure is
+            computed, for elements the potential does not know, atoms that coincide, numbers that are not finite (naming the
+            atoms), and for whatever :func:`~equireann_pyg.from_ase` refuses; there are no results then.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -65,13 +69,17 @@ class EquiREANNCalculator(Calculator):
         skin: float = 0.5,
         block_size: int | None = None,
         allow_untrained: bool = False,
+        graphed: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= skin < float("inf"):
             raise ValueError(f"skin: expected 0 or more Angstrom, got {skin}")
         self.device = usable_device(device)
-        self.potential = _ready(potential, self.device, dtype, block_size)
+        if graphed and block_size is not None:
+            raise ValueError("graphed: a recorded evaluation has all atoms at once; leave out block_size, or graphed")
+        ready = _ready(potential, self.device, dtype, block_size)
+        self.potential = _graphed(ready) if graphed else ready
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
         whole.allow_untrained = allow_untrained
         self.has_properties = bool(getattr(whole, "properties", ()))
@@ -93,11 +101,11 @@ class EquiREANNCalculator(Calculator):
         graph = self._graph(self.atoms)  # type: ignore[arg-type]
         if self.broken:
             raise ValueError(self.broken)
-        output = self.potential(graph)
+        output = {key: value.cpu() for key, value in self.potential(graph).items()}
         check_finite(output, graph.z, self.potential)
         results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
         self.results = results | other
-        self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].cpu().numpy()}
+        self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].numpy()}
 
     def _graph(self, atoms: Atoms) -> Data:
         """Graph of the structure, from the kept pairs where they are still complete."""
@@ -105,7 +113,7 @@ class EquiREANNCalculator(Calculator):
             check_known(atoms.numbers, self.potential.elements)
             check_structure(atoms)
             bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-            self._built = bare, from_ase(bare, self.potential.cutoff + self.skin).to(self.device)
+            self._built = bare, to_device(from_ase(bare, self.potential.cutoff + self.skin), self.device)
         graph = copy(self._built[1])
         graph.pos = torch.tensor(atoms.positions, device=self.device)
         r = edge_vectors(graph).norm(dim=-1)
@@ -118,11 +126,11 @@ class EquiREANNCalculator(Calculator):
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
         if self.has_properties:
             for name, kind in CONDITIONS.items():
-                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64, device=self.device)
+                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64)
                 if not bool(value.isfinite().all()):
                     raise ValueError(f'atoms.info["{KEYS[name]}"] is not finite ({value.tolist()}): set a number')
                 graph[name] = value.expand(1, *kind.shape)
-        return graph
+        return to_device(graph, self.device)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, total charge and field included (called by ASE)."""
@@ -158,6 +166,12 @@ def _ready(
     potential.model.to(dtype=dtype)
     potential = potential.to(device).eval().requires_grad_(False)
     return potential if block_size is None else BlockPotential(potential, block_size)
+
+
+def _graphed(potential: Potential | BlockPotential | ExportedPotential) -> GraphedPotential:
+    if not isinstance(potential, Potential):
+        raise ValueError("graphed: expected a potential or its checkpoint, got an exported one; name the checkpoint")
+    return GraphedPotential(potential)
 
 
 def check_structure(atoms: Atoms) -> None:

@@ -19,7 +19,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch_geometric.data import Data
 
-from equireann_pyg.elements import check_known
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import GraphTensors
 
@@ -53,7 +52,6 @@ class CompiledPotential:
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces and stress; arguments, results and errors as of :meth:`equireann_pyg.Potential.forward`."""
         stress = self.potential.check(data, stress)
-        check_known(data.z, self.potential.elements)
         tensors = self.potential.tensors(data)
         _mark_dynamic(tensors)
         missing = tuple(tensor is None for tensor in tensors)

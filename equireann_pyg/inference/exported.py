@@ -19,10 +19,12 @@ from torch_geometric.data import Data
 from equireann_pyg.elements import check_known
 from equireann_pyg.files import replacing
 from equireann_pyg.graph.edges import check_cutoff
+from equireann_pyg.graph.known import known
 from equireann_pyg.inference.compiled import State, state_of, trace
 from equireann_pyg.ops import load_kernels
 from equireann_pyg.potential.derivatives import has_volume
 from equireann_pyg.potential.potential import Potential
+from equireann_pyg.potential.record import present
 
 FORMAT = "equireann_pyg.exported_potential"
 VERSION = 2
@@ -175,7 +177,7 @@ class ExportedPotential:
         if data.cell.size(0) != 1:
             raise ValueError(f"an exported potential takes one graph at a time, got a batch of {data.cell.size(0)}")
         check_cutoff(data, self.cutoff)
-        check_known(data.z, self.elements)
+        check_known(known(present, data.z), self.elements)
         output = self._run(data.z, data.pos, data.cell, data.edge_index, data.edge_shift)
         if not has_volume(data, stress):
             del output["stress"]

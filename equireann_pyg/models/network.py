@@ -46,7 +46,8 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate
-from equireann_pyg.ops import edge_order, tracing
+from equireann_pyg.ops import edge_order
+from equireann_pyg.ops.values import readable
 
 RATTLE = 0.01
 """Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
@@ -175,10 +176,11 @@ class OrbitalNetwork(Plan):
         """Element index of each atom, ``[N]``.
 
         Raises:
-            ValueError: if an atom's element is not one of ``elements``.
+            ValueError: if an atom's element is not one of ``elements``. On other devices than the CPU nobody looks:
+                :meth:`equireann_pyg.Potential.check` does it before, and without it torch stops at an index out of range.
         """
         species = self._species[z]  # type: ignore[index]
-        if not tracing() and species.numel() and int(species.min()) < 0:
+        if readable(species) and species.numel() and int(species.min()) < 0:
             check_known(z, self.elements)
         return species
 

@@ -12,7 +12,7 @@ from torch_geometric.utils import scatter
 from equireann_pyg.elements import COVALENT_RADII
 from equireann_pyg.nn.cutoff import polynomial_cutoff
 from equireann_pyg.nn.plan import Plan
-from equireann_pyg.ops import tracing
+from equireann_pyg.ops.values import readable
 
 COULOMB = 14.399645
 r""":math:`e^2 / 4 \pi \epsilon_0` in eV Angstrom."""
@@ -67,7 +67,7 @@ class ZBL(Plan):
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, cutoff: float = math.inf) -> Tensor:
         """Atomic energies; no pair reaches farther than ``cutoff`` in Angstrom, that of the graph."""
         radius = self.reach / 100 * self.radii[z].to(edge_vec.dtype)  # -> [N]
-        if not tracing() and z.numel():  # only pairs in reach cost anything
+        if readable(z) and z.numel():  # only pairs in reach cost anything
             near = (edge_vec.detach().norm(dim=-1) < 2 * radius.max()).nonzero().squeeze(1)
             edge_index, edge_vec = edge_index.index_select(1, near), edge_vec.index_select(0, near)
         j, i = edge_index

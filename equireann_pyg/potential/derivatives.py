@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from equireann_pyg.graph.edges import edge_differences
+from equireann_pyg.graph.known import known, question
 from equireann_pyg.properties.base import GraphTensors
 
 
@@ -55,6 +56,18 @@ def volume(cell: Tensor) -> Tensor:
     return (torch.linalg.cross(a, b) * c).sum(-1).abs()
 
 
+@question("cell")
+def some_volume(cell: Tensor) -> bool:
+    """Whether one of the cells ``[G, 3, 3]`` has a volume."""
+    return bool((volume(cell) > 0).any())
+
+
+@question("cell")
+def all_volume(cell: Tensor) -> bool:
+    """Whether all of the cells ``[G, 3, 3]`` have a volume."""
+    return bool((volume(cell) > 0).all())
+
+
 def has_volume(data: Data, stress: bool | None = None) -> bool:
     """Whether to compute stress: as asked for, or else if any graph has a cell with a volume.
 
@@ -63,9 +76,8 @@ def has_volume(data: Data, stress: bool | None = None) -> bool:
     """
     if stress is False:
         return False
-    size = volume(data.cell)
     if stress is None:
-        return bool((size > 0).any())
-    if not bool((size > 0).all()):
+        return known(some_volume, data.cell)
+    if not known(all_volume, data.cell):
         raise ValueError("stress: the graph has no cell volume; set a cell or leave out stress")
     return True

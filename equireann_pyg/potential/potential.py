@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from equireann_pyg.elements import SYMBOLS, atomic_number, describe
+from equireann_pyg.elements import SYMBOLS, atomic_number, check_known, describe
 from equireann_pyg.graph.edges import check_cutoff
+from equireann_pyg.graph.known import known
 from equireann_pyg.nn.isolation import isolation
-from equireann_pyg.ops import tracing
+from equireann_pyg.ops.values import readable
 from equireann_pyg.potential.derivatives import has_volume, position_gradient, stress_tensor, variables
-from equireann_pyg.potential.record import TrainingRecord
-from equireann_pyg.properties.base import Features, GraphTensors, Property, per_graph
+from equireann_pyg.potential.record import TrainingRecord, present
+from equireann_pyg.properties.base import Features, GraphTensors, Property, marked, per_graph
 
 TINY = 1e-14
 """Isolation that changes no energy beyond rounding."""
@@ -168,8 +169,13 @@ class Potential(TrainingRecord):
         return self.evaluate(self.tensors(data), forces, stress)
 
     def check(self, data: Data, stress: bool | None = None) -> bool:
-        """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`."""
+        """Refuse a graph that cannot be evaluated; tell whether to compute stress. Arguments as in :meth:`forward`.
+
+        For a graph that was moved to a GPU by ``data.to`` its values are waited for once, and what they tell is kept
+        (see :mod:`equireann_pyg.graph.known`); by :func:`~equireann_pyg.graph.to_device`, not at all.
+        """
         check_cutoff(data, self.cutoff)
+        check_known(known(present, data.z), self.elements)
         self.check_trained(data.z)
         for part in self.properties:
             part.check(data)  # type: ignore[operator]
@@ -185,7 +191,7 @@ class Potential(TrainingRecord):
         return graph._replace(
             pbc=data.pbc,
             total_charge=data.pos.new_zeros(data.cell.size(0)) if charge is None else charge,
-            field=field if field is not None and bool(field.any()) else None,
+            field=field if field is not None and any(known(marked, field)) else None,
         )
 
     def evaluate(self, tensors: Sequence[Any], forces: bool, stress: bool) -> dict[str, Tensor]:
@@ -245,17 +251,17 @@ class Potential(TrainingRecord):
         return {"energy": per_graph(atomic, graph.batch, graph.cell.size(0)), "atomic_energy": atomic, **output}
 
     def _isolation(self, graph: GraphTensors, vectors: Tensor) -> Tensor | None:
-        """Isolation of each atom, ``[N]``; None where it cannot be told from zero, in most molecules and crystals."""
+        """Isolation of each atom, ``[N]``; None where one sees that it is next to zero, in most molecules and crystals."""
         arguments = graph.edge_index, vectors, graph.z.numel(), self.cutoff
-        if not tracing():
+        if readable(vectors):
             with torch.no_grad():
                 if bool((self.switch * isolation(*arguments) < TINY).all()):
                     return None
         return self.switch * isolation(*arguments)
 
     def _kinds_of(self, z: Tensor) -> Tensor:
-        """Elements that occur; in a graph that is traced all, since its sizes must not depend on values."""
-        return cast(Tensor, self._kinds) if tracing() else torch.unique(z)
+        """Elements that occur; all of them where sizes must not depend on values."""
+        return torch.unique(z) if readable(z) else cast(Tensor, self._kinds)
 
     def hessian_vector_product(self, data: Data, vector: Tensor) -> Tensor:
         r"""Second derivatives of the energy along v, :math:`\sum_j v_j\, \partial^2 E / \partial x_j\partial x_i`.

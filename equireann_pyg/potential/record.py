@@ -10,10 +10,17 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equireann_pyg.elements import SYMBOLS, describe
+from equireann_pyg.graph.known import known, question
 from equireann_pyg.nn.exact import ExactBuffers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+@question("z")
+def present(z: Tensor) -> frozenset[int]:
+    """Atomic numbers that occur among ``z [N]``."""
+    return frozenset(z.tolist())
 
 
 class TrainingRecord(ExactBuffers):
@@ -75,7 +82,7 @@ class TrainingRecord(ExactBuffers):
         Raises:
             ValueError: naming them.
         """
-        met = set(z.tolist()) & self._untrained if self._untrained and not self.allow_untrained else set()
+        met = known(present, z) & self._untrained if self._untrained and not self.allow_untrained else frozenset()
         if met:
             raise ValueError(
                 f"untrained element {describe(met)}: the model knows it, but its training set had no such atom, so its "

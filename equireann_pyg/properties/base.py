@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from equireann_pyg.graph.convert import label_of
+from equireann_pyg.graph.known import question
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.plan import Plan
@@ -69,6 +70,12 @@ class Features(NamedTuple):
         """Values of the graphs ``[G, ...]`` for each of their atoms, ``[N, ...]``."""
         batch = self.graph.batch
         return values.expand(self.pos.size(0), *values.shape[1:]) if batch is None else values[batch]
+
+
+@question("field", "pbc")
+def marked(rows: Tensor) -> tuple[bool, ...]:
+    """Whether there is anything but zeros in each row of ``[G, 3]``."""
+    return tuple(rows.any(1).tolist())
 
 
 def per_graph(values: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from torch_geometric.data import Data
 
+from equireann_pyg.graph.known import known
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.readout import ScalarReadout, VectorReadout
-from equireann_pyg.properties.base import Features, Property
+from equireann_pyg.properties.base import Features, Property, marked
 
 CHARGE = 0.3
 """Unit of the charge networks in e."""
@@ -111,5 +112,7 @@ class Dipole(LocalDipole):
     def check(self, data: Data) -> None:
         """Refuse a field on a periodic graph."""
         field = data.get("field")
-        if field is not None and bool((field.any(1) & data.pbc.any(1)).any()):
+        if field is None:
+            return
+        if any(some and periodic for some, periodic in zip(known(marked, field), known(marked, data.pbc), strict=True)):
             raise ValueError("field on a periodic graph: use FieldResponse(dipole=LocalDipole()) for crystals")

@@ -10,7 +10,33 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+
+class ExponentialAverage(AveragedModel):
+    """Average that counts its steps on the CPU, so that no step waits for a GPU.
+
+    Args:
+        model: module whose parameters are averaged and whose buffers are copied.
+        decay: decay per step in the long run.
+        device: where the average is.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float, device: torch.device) -> None:
+        super().__init__(model, device)
+        self.decay = decay
+        self.n_averaged = torch.zeros_like(self.n_averaged, device="cpu")
+
+    @torch.no_grad()
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        """Add the present weights of the model to the average."""
+        n = int(self.n_averaged)
+        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        for mean, current in zip(self.module.parameters(), model.parameters(), strict=True):
+            mean.copy_(torch.lerp(current, mean, decay) if n else current)
+        for kept, present in zip(self.module.buffers(), model.buffers(), strict=True):
+            kept.copy_(present)
+        self.n_averaged += 1
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -25,15 +51,13 @@ class ExponentialMovingAverage(WeightAveraging):
     swapped = False  # whether the task holds the averaged weights, as it does in validation
 
     def __init__(self, decay: float = 0.999) -> None:
-        def average(mean: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
-            n = float(steps)
-            return torch.lerp(current, mean, min(decay, (1 + n) / (10 + n)))
-
-        super().__init__(use_buffers=False, avg_fn=average)
+        super().__init__(use_buffers=False)
+        self.decay = decay
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the average, in the precision that the task is about to get."""
-        super().setup(trainer, pl_module, stage)
+        """Make the average, on the device and in the precision that the task is about to get."""
+        if stage == "fit":
+            self._average_model = ExponentialAverage(pl_module, self.decay, trainer.strategy.root_device)
         if self._average_model is not None and trainer.precision == "64-true":
             self._average_model.double()
 

@@ -11,6 +11,8 @@ from torch_geometric.data import Data
 
 from equireann_pyg.graph.convert import label_of
 from equireann_pyg.graph.labels import LABELS
+from equireann_pyg.potential.derivatives import volume
+from equireann_pyg.properties.base import per_graph
 
 
 class DivergenceError(ValueError):
@@ -82,15 +84,19 @@ def labelled(data: Data) -> dict[str, Tensor]:
     A prediction that is not a number still counts, so that a diverged model shows.
     """
     known = {name: torch.isfinite(label_of(data, name)) for name in LABELS}
-    volume = torch.linalg.det(data.cell).abs().view(-1, 1, 1)
-    return {**known, "stress": known["stress"] & (volume > 0)}
+    return {**known, "stress": known["stress"] & (volume(data.cell).view(-1, 1, 1) > 0)}
+
+
+def chosen(values: Tensor, where: Tensor) -> Tensor:
+    """The values where ``where`` is true, in a row; beside the CPU, where to count them is to wait, zeros for the others."""
+    return values[where] if values.device.type == "cpu" else torch.where(where, values, 0.0)
 
 
 def atoms_per_graph(data: Data) -> Tensor:
     """Number of atoms of each graph, ``[G]`` float64."""
     if data.batch is None:
-        return data.pos.new_tensor([data.z.numel()])
-    return torch.bincount(data.batch, minlength=data.cell.size(0)).to(data.pos.dtype)
+        return data.pos.new_full((1,), data.z.numel())
+    return per_graph(torch.ones_like(data.batch), data.batch, data.cell.size(0)).to(data.pos.dtype)
 
 
 class PotentialLoss(torch.nn.Module):
@@ -149,16 +155,16 @@ class PotentialLoss(torch.nn.Module):
         """Sums of squares and numbers of labels of each term, in the order of the weights, in units of the scales."""
         errors, known = residuals(output, data), labelled(data)
         if "stress" in errors:
-            volume = torch.linalg.det(data.cell).abs() / atoms_per_graph(data)  # -> [G]
-            errors["stress"] = errors["stress"] * volume.view(-1, 1, 1)
+            size = volume(data.cell) / atoms_per_graph(data)  # -> [G]
+            errors["stress"] = errors["stress"] * size.view(-1, 1, 1)
         sums, counts = [], []
         for name in self.weights:
             error = errors.get(name, output["energy"].new_empty(0))
-            chosen = known[name] if name in errors else torch.zeros_like(error, dtype=torch.bool)
-            sums.append((error[chosen] / scales.get(name, 1.0)).square().sum())
-            counts.append(chosen.sum())
+            where = known[name] if name in errors else torch.zeros_like(error, dtype=torch.bool)
+            sums.append((chosen(error, where) / scales.get(name, 1.0)).square().sum())
+            counts.append(where.sum())
         return torch.stack(sums), torch.stack(counts)
 
     def weighted(self, weights: Mapping[str, float], means: Tensor) -> Tensor:
         """Sum of the terms with their weights."""
-        return (means * means.new_tensor([weights[name] for name in self.weights])).sum()
+        return torch.stack([mean * weights[name] for name, mean in zip(self.weights, means, strict=True)]).sum()

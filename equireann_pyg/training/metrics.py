@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torchmetrics import Metric
 
-from equireann_pyg.training.loss import atoms_per_graph, labelled, residuals
+from equireann_pyg.training.loss import atoms_per_graph, chosen, labelled, residuals
 
 QUANTITIES = {
     "energy": "meV",
@@ -66,10 +66,10 @@ class PotentialErrors(Metric):
         errors |= {"energy_per_atom": errors["energy"], "energy": errors["energy"] * atoms_per_graph(data)}
         for row, name in enumerate(QUANTITIES):
             if name in errors:
-                error = errors[name][known[name]].detach().double()
+                error = chosen(errors[name], known[name]).detach().double()
                 self.squares[row] += error.square().sum()
                 self.absolutes[row] += error.abs().sum()
-                self.counts[row] += error.numel()
+                self.counts[row] += known[name].sum()
 
     def compute(self) -> dict[str, float]:
         """``{"energy_rmse": ..., "energy_mae": ...}`` in the units of :data:`QUANTITIES`, for what had labels."""
