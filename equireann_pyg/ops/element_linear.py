@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.functional import one_hot
 
 from equireann_pyg.ops.differentiable import again, kernel_operator
-from equireann_pyg.ops.operator import operator, tracing, transformed
+from equireann_pyg.ops.operator import operator, transformed
+from equireann_pyg.ops.values import readable
 
 
 def _linear_derivative(
@@ -51,7 +52,7 @@ def element_linear(x: Tensor, species: Tensor, weight: Tensor) -> Tensor:
     """
     if weight.size(0) == 1:
         return x @ weight[0]
-    if tracing() or transformed() or x.is_meta or isinstance(x, FakeTensor):  # sizes must not depend on values
+    if not readable(x) or transformed() or isinstance(x, FakeTensor):  # sizes must not depend on values
         return torch.einsum("as,ai,sio->ao", one_hot(species, weight.size(0)).to(x), x, weight)
     order = torch.argsort(species, stable=True)
     rows = x.index_select(0, order).split(torch.bincount(species, minlength=weight.size(0)).tolist())

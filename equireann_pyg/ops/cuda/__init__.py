@@ -29,10 +29,11 @@ def load_triton() -> bool:
 @cache
 def _loaded() -> bool:
     try:
-        import triton  # noqa: F401
+        from triton import constexpr_function  # noqa: F401
     except ImportError as error:
         warnings.warn(
-            f"no kernels for CUDA, taking the plain path, which is several times slower ({error}); install triton",
+            f"no kernels for CUDA, taking the plain path, which is several times slower ({error}); install triton 3.5 or later, "
+            "which comes with torch 2.9",
             stacklevel=2,
         )
         return False

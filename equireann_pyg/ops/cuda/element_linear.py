@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 
@@ -36,25 +37,6 @@ def linear(
     tl.store(y + a[:, None] * num_out + k[None, :], made, mask=(a < N)[:, None] & (k < num_out)[None, :])
 
 
-@triton.jit
-def outer(out, x, y, species, N, num_in, num_out, ROWS: tl.constexpr, INNER: tl.constexpr, BLOCK: tl.constexpr):
-    """The sum of x_a (x) y_a over the rows of one element, for some rows and columns of its matrix."""
-    s = tl.program_id(0)
-    c, k = tl.program_id(1) * INNER + tl.arange(0, INNER), tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
-    made = tl.zeros([INNER, BLOCK], dtype=out.dtype.element_ty)
-    for first in range(0, N, ROWS):
-        a = (first + tl.arange(0, ROWS)).to(tl.int64)
-        mine = tl.load(species + a, mask=a < N, other=-1) == s
-        if tl.max(mine.to(tl.int32), axis=0) > 0:
-            left = tl.load(x + a[None, :] * num_in + c[:, None], mask=mine[None, :] & (c < num_in)[:, None], other=0.0)
-            right = tl.load(
-                y + a[:, None] * num_out + k[None, :], mask=mine[:, None] & (k < num_out)[None, :], other=0.0
-            )
-            made += tl.dot(left, right, input_precision="ieee", out_dtype=made.dtype)
-    to = out + (s * num_in + c[:, None]) * num_out + k[None, :]
-    tl.store(to, made, mask=(c < num_in)[:, None] & (k < num_out)[None, :])
-
-
 @element_linear.kernel(DEVICE)
 def _linear(x, species, weight):
     num_species, num_in, num_out = weight.shape
@@ -75,14 +57,7 @@ def _linear(x, species, weight):
 @element_outer.kernel(DEVICE)
 def _outer(x, y, species, num_species):
     N, num_in, num_out = x.size(0), x.size(1), y.size(1)
-    x, y, species = check("x", x, N, num_in), check("y", y, N, num_out), check("species", species, N)
-    if num_species == 1:
-        return (x.T @ y).unsqueeze(0)
-    out = x.new_empty(num_species, num_in, num_out)
-    if out.numel():
-        block = max(16, min(power(num_out), WIDE))
-        with on(x):
-            outer[num_species, blocks(num_in, INNER), blocks(num_out, block)](
-                *(out, x, y, species, N, num_in, num_out), *(ROWS, INNER, block)
-            )
-    return out
+    y, species = check("y", y, N, num_out), check("species", species, N)
+    kinds = torch.arange(num_species, device=x.device)
+    placed = (species.unsqueeze(1) == kinds).to(y.dtype).unsqueeze(2) * y.unsqueeze(1)  # -> [N, S, out]
+    return (x.T @ placed.flatten(1)).unflatten(1, (num_species, num_out)).transpose(0, 1)  # one product of matrices

@@ -15,8 +15,8 @@ from equireann_pyg.ops.orbital_sum import MAX_COMPONENTS, orbital_sum
 NARROW, WIDE = 32, 128
 """Largest numbers of channels of a block: of a sum, and of a kernel that keeps the gradient of an atom."""
 
-EDGES, TILE = 4, 2048
-"""Edges that are worked on at a time, and numbers that these have at most."""
+EDGES, MANY, TILE = 4, 16, 2048
+"""Edges that are worked on at a time, also by products of matrices, and numbers that these have at most."""
 
 
 class Fields(NamedTuple):
@@ -78,11 +78,11 @@ class Sum:
             return out
         (c, M, R, Y, f), tangent = self.x, h is not None
         hc, hM, hR, hY, hf = h or self.x
-        block = channels(self.n, NARROW)
+        block, dot = max(16, channels(self.n, NARROW)), c.dtype == torch.float32
         kernels.local_sum[self.nodes, blocks(self.n, block)](
             *(out, *self.by(1), self.source, c, R, Y, hc, hR, hY, self.lm, self.n, self.channels),
-            *(self.components, block, EDGES, tangent),
-            num_warps=1,
+            *(max(16, self.components), block, MANY if dot else EDGES, tangent, dot),
+            num_warps=2 if dot else 1,
         )  # fmt: skip
         if M is not None:
             block = channels(self.m, NARROW)

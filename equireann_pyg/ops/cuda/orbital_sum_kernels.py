@@ -28,9 +28,9 @@ def _edge(perm, other, at, end):
 @triton.jit
 def local_sum(
     out, start, perm, source, c, R, Y, hc, hR, hY, lm, n, n_out,
-    LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr, TANGENT: tl.constexpr,
+    LM: tl.constexpr, BLOCK: tl.constexpr, EDGES: tl.constexpr, TANGENT: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """sum_e Y_e (x) c_j R_e of one atom and some channels."""
+    """sum_e Y_e (x) c_j R_e of one atom and some channels; with DOT as products of matrices, as exact as float32."""
     i, k = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     comp = tl.arange(0, LM)
     psi = tl.zeros([LM, BLOCK], dtype=out.dtype.element_ty)
@@ -38,20 +38,28 @@ def local_sum(
     e, j, there = _edges(perm, source, first, end, EDGES)
     for at in range(first, end, EDGES):
         of_edge, of_atom = e[:, None] * n + k[None, :], j[:, None] * n + k[None, :]
+        of_Y, component = e[None, :] * lm + comp[:, None], there[None, :] & (comp < lm)[:, None]  # -> [LM, EDGES]
         channel = there[:, None] & (k < n)[None, :]
-        component, of_Y = there[:, None] & (comp < lm)[None, :], e[:, None] * lm + comp[None, :]
         c_j, R_e = tl.load(c + of_atom, mask=channel, other=0.0), tl.load(R + of_edge, mask=channel, other=0.0)
         Y_e = tl.load(Y + of_Y, mask=component, other=0.0)
         e, j, there = _edges(perm, source, at + EDGES, end, EDGES)  # the next ones, on their way meanwhile
         if TANGENT:
             h_cR = tl.load(hc + of_atom, mask=channel, other=0.0) * R_e
             h_cR += c_j * tl.load(hR + of_edge, mask=channel, other=0.0)
-            h_Y = tl.load(hY + of_Y, mask=component, other=0.0)
-            psi += tl.sum(Y_e[:, :, None] * h_cR[:, None, :] + h_Y[:, :, None] * (c_j * R_e)[:, None, :], axis=0)
+            psi = _accumulated(psi, Y_e, h_cR, DOT)
+            psi = _accumulated(psi, tl.load(hY + of_Y, mask=component, other=0.0), c_j * R_e, DOT)
         else:
-            psi += tl.sum(Y_e[:, :, None] * (c_j * R_e)[:, None, :], axis=0)
+            psi = _accumulated(psi, Y_e, c_j * R_e, DOT)
     to = out + (i * lm + comp[:, None]) * n_out + k[None, :]
     tl.store(to, psi, mask=(comp < lm)[:, None] & (k < n)[None, :])
+
+
+@triton.jit
+def _accumulated(psi, Y, cR, DOT: tl.constexpr):
+    """Psi + sum_e Y [LM, e] cR [e, n]."""
+    if DOT:
+        return tl.dot(Y, cR, psi, input_precision="tf32x3")  # three products in tf32 are one in float32
+    return psi + tl.sum(Y[:, :, None] * cR[None, :, :], axis=1)
 
 
 @triton.jit
