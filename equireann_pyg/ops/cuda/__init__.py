@@ -32,8 +32,8 @@ def _loaded() -> bool:
         from triton import constexpr_function  # noqa: F401
     except ImportError as error:
         warnings.warn(
-            f"no kernels for CUDA, taking the plain path, which is several times slower ({error}); install triton 3.5 or later, "
-            "which comes with torch 2.9",
+            f"no kernels for CUDA, taking the plain path, which is several times slower ({error}); install triton 3.5 or "
+            "later, which comes with torch 2.9",
             stacklevel=2,
         )
         return False

@@ -56,7 +56,7 @@ def _linear(x, species, weight):
 
 @element_outer.kernel(DEVICE)
 def _outer(x, y, species, num_species):
-    N, num_in, num_out = x.size(0), x.size(1), y.size(1)
+    N, num_out = x.size(0), y.size(1)
     y, species = check("y", y, N, num_out), check("species", species, N)
     kinds = torch.arange(num_species, device=x.device)
     placed = (species.unsqueeze(1) == kinds).to(y.dtype).unsqueeze(2) * y.unsqueeze(1)  # -> [N, S, out]
