@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.ops.differentiable import kernel_operator, twice_differentiable
+from equireann_pyg.ops.operator import tracing
 
 MAX_COMPONENTS = 64
 """Largest number of angular components that the compiled kernels take."""
@@ -28,8 +29,11 @@ def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
         ``[2, N + 1 + E]`` int32: where the edges of each atom start, and their numbers one atom after the other.
 
     Raises:
-        RuntimeError: if an edge names an atom that does not exist (by the kernel).
+        RuntimeError: if an edge names an atom that does not exist (by the kernel; on a GPU once a result is looked at).
     """
+    if edge_index.is_cuda and not tracing():  # looking would mean to wait
+        known = ((edge_index >= 0) & (edge_index < num_nodes)).all()
+        torch._assert_async(known, "edge_index: an edge names an atom that does not exist")
     atoms, order = torch.sort(edge_index, dim=1, stable=True)  # -> [2, E]
     nodes = torch.arange(num_nodes + 1, device=edge_index.device).expand(2, -1).contiguous()
     return torch.cat([torch.searchsorted(atoms, nodes), order], dim=1).int()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,35 @@ def test_sums_are_the_same_bit_for_bit_every_time() -> None:
     first = once()
     for _ in range(3):
         assert all(torch.equal(mine, before) for mine, before in zip(once(), first, strict=True))
+
+
+@on_device
+def test_tables_too_long_for_a_kernel_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("equireann_pyg.ops.cuda.coupled"), "LONGEST", 0)
+    test_values_and_two_derivatives("coupled", SIZES[0], DOUBLE)
+
+
+@on_device
+@pytest.mark.parametrize("longest", [0, 400])
+def test_entries_out_of_range(longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("equireann_pyg.ops.cuda.coupled"), "LONGEST", longest)
+    a, b, weight, species, entries, values, size = moved(*CASES["coupled"][1](*SIZES[0]), dtype=DOUBLE)
+    entries[3, 1] = size
+    with pytest.raises(IndexError, match=r"below \[9, 9, 5, 9\], got"):
+        ops.coupled(a, b, weight, species, entries, values, size)
+
+
+@on_device
+def test_shapes_that_do_not_fit() -> None:
+    """Would be read beyond their ends."""
+    c, M, edge_index, order, R, Y, f, concat = moved(*sums(True, True, 2)(*SIZES[0]), dtype=DOUBLE)
+    for name, changed in {
+        "radial": (c, M, edge_index, order, R[:-1], Y, f),
+        "orbital": (c, M[:-1], edge_index, order, R, Y, f),
+        "order": (c, M, edge_index, order[:, :-1], R, Y, f),
+        "envelope": (c, M, edge_index, order, R, Y, f[:, :-1]),
+    }.items():
+        with pytest.raises(ValueError, match=f"{name}: expected the shape"):
+            ops.orbital_sum(*changed, concat)
+    with pytest.raises(ValueError, match="elements need species"):
+        ops.coupled(*moved(*CASES["coupled"][1](*SIZES[0]), dtype=DOUBLE)[:3], None, *table(9), 9)
