@@ -7,6 +7,7 @@ batches of about its size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -106,6 +107,7 @@ class GraphedPotential:
         for recorded in self._recorded:
             recorded.recording.close()
         self._recorded.clear()
+        self.recorder.forget()
 
     def _serving(self, kind: tuple[Any, ...], graph: GraphTensors) -> _Recorded:
         """The smallest recording that will do, or a new one."""
@@ -123,11 +125,21 @@ class GraphedPotential:
 
     def _forget_if_moved(self) -> None:
         """Drop the recordings where weights are not any more where they read them, or others are to be trained."""
-        tensors = (*self.potential.parameters(), *self.potential.buffers())
-        places = [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
+        places = [(tensor.data_ptr(), tensor.requires_grad) for tensor in _tensors(self.potential)]
         if places != self._places:
             self.forget()
             self._places = places
+
+
+def _tensors(module: torch.nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers, in a fraction of the time that torch takes to name them: this is done before every evaluation."""
+    for table in (module._parameters, module._buffers):
+        for tensor in table.values():
+            if tensor is not None:
+                yield tensor
+    for child in module._modules.values():
+        if child is not None:
+            yield from _tensors(child)
 
 
 class _Recorded:

@@ -77,8 +77,17 @@ class Recorder:
         self.replays += 1  # whatever waits for its derivative has lost its intermediate results
         if device not in self._places:
             self._places[device] = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
-        with torch.cuda.device(device):
-            return CudaRecording(forward, parameters, *self._places[device])
+        try:
+            with torch.cuda.device(device):
+                return CudaRecording(forward, parameters, *self._places[device])
+        except Exception:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Take new memory from now on: torch gives a pool away when the last recording in it has gone."""
+        self.replays += 1
+        self._places.clear()
 
 
 class CudaRecording:

@@ -154,7 +154,7 @@ def test_a_plan_comes_before_its_arguments():
         "--model.model=OrbitalNetwork",
         f"{name}=PairRadial",
         f"{name}.init_args.num_radial=4",
-        "--model.compiled=true",
+        "--model.evaluation.compiled=true",
     ]
     given = [name, "ElementRadial", "--model.model.radial_envelope.init_args.p", "4"]
     assert present(*kind, *given)[1:] == [f"{name}=ElementRadial"] * 2 + [f"{name}.init_args.envelope.init_args.p=4"]
@@ -226,7 +226,7 @@ def test_sections_in_files_and_in_words(workplace, capsys):
     found = printed(capsys, "--data", "data.yaml", "--model", "{compile: true}", "--model.model", "network.yaml")
     assert found["data"]["batches"]["size"] == 4
     assert found["data"]["batches"]["seed"] == found["data"]["split"]["seed"] == 5
-    assert found["model"]["compiled"] is True
+    assert found["model"]["evaluation"]["compiled"] is True
     assert found["model"]["model"]["init_args"]["radial"]["init_args"]["width"] == 2.0
     Path("configs").mkdir()
     write("configs/data.yaml", "{batch_size: 7}")
@@ -235,13 +235,13 @@ def test_sections_in_files_and_in_words(workplace, capsys):
     write("configs/whole.yaml", "{data: data.yaml, model: model.yaml}")
     found = printed(capsys, "--config", "configs/whole.yaml")
     assert found["data"]["batches"]["size"] == 7
-    assert found["model"]["compiled"] is True
+    assert found["model"]["evaluation"]["compiled"] is True
     assert found["model"]["model"]["init_args"]["radial"]["class_path"].endswith("ElementRadial")
 
 
 def test_sections_in_present_terms_stay_as_they_are(workplace):
     write("data.yaml", "{batches: {size: 4}}")
-    words = ["fit", "--data", "data.yaml", "--model", "{compiled: true}", "--model.model", "{class_path: EquiREANN}"]
+    words = ["fit", "--data", "data.yaml", "--model", "{evaluation: {compiled: true}}", "--model.model", "{class_path: EquiREANN}"]
     words += ["--trainer.callbacks", "[{class_path: ExponentialMovingAverage}]", "--data.train", "[a.xyz, b.xyz]"]
     assert present(*words) == words
 
