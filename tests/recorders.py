@@ -1,4 +1,4 @@
-"""A recorder without CUDA, to test what is around one: memory that stays in its place, and derivatives of the last evaluation."""
+"""A recorder without CUDA, to test what is around one: its memory stays in its place, as that of a recording does."""
 
 from __future__ import annotations
 

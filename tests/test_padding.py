@@ -72,7 +72,9 @@ def potential(kind: str = "equireann", dtype: torch.dtype = torch.float64, head:
     return made.eval()
 
 
-def evaluated(made: Potential, graph: GraphTensors, sizes: Sizes, stress: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
+def evaluated(
+    made: Potential, graph: GraphTensors, sizes: Sizes, stress: bool
+) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Outputs of the first atoms and graphs, and the gradients of a loss of them."""
     made.train()
     output = made.evaluate(graph, True, stress)

@@ -1,8 +1,8 @@
 """CUDA graphs: on a GPU, where starting the operations takes longer than the operations.
 
-All operations of an evaluation are recorded once and started together from then on; in training, those of its derivative too. A
-recording has fixed sizes, so a batch is filled up by ghosts (:mod:`equireann_pyg.inference.padding`), and one recording serves all
-batches of about its size.
+All operations of an evaluation are recorded once and started together from then on; in training, those of its derivative too.
+A recording has fixed sizes, so a batch is filled up by ghosts (:mod:`equireann_pyg.inference.padding`), and one recording serves
+all batches of about its size.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class GraphedPotential:
     """A potential on a GPU that replays recorded evaluations (CUDA graphs); use and results are those of the potential.
 
     For molecular dynamics and relaxations of small systems, and for training. It shares the weights and the mode of the
-    potential. The first evaluation of a size takes longer, as does one that has no room in any recording so far. The weights may
-    change in their places, as optimisers change them; where they move, to another GPU or type, or where others of them are to be
-    trained, everything is recorded anew.
+    potential. The first evaluation of a size takes longer, as does one that has no room in any recording so far. The weights
+    may change in their places, as optimisers change them; where they move, to another GPU or type, or where others of them are
+    to be trained, everything is recorded anew.
 
     In training mode the outputs carry a graph for the loss, with these limits, which a loop over batches keeps by itself:
-    gradients are those of the parameters only, and of first order; ``backward`` comes once after each evaluation and before the
-    next one; and where a loss leaves out an output, a parameter that nothing but this output depends on gets a gradient of
-    zeros in place of none. Outputs and gradients are never overwritten. Gradients may be accumulated, clipped, and averaged over
-    processes (``DistributedDataParallel``).
+    gradients are those of the parameters only, and of first order; ``backward`` comes once after each evaluation and before
+    the next one; and where a loss leaves out an output, a parameter that nothing but this output depends on gets a gradient of
+    zeros in place of none. Outputs and gradients are never overwritten. Gradients may be accumulated, clipped, and averaged
+    over processes (``DistributedDataParallel``).
 
     Args:
         potential: potential on a CUDA device, in either mode.

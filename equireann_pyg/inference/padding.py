@@ -1,7 +1,7 @@
 """Batches of a fixed size: a ghost graph fills up what is missing, and nobody sees it.
 
-Ghost atoms stand beside the batch in a graph of their own. Ghost edges join each of them to images of itself two cutoffs away. So
-nothing of the batch has another neighbour than before, and what is computed for the ghosts is cut off afterwards.
+Ghost atoms stand beside the batch in a graph of their own. Ghost edges join each of them to an image of itself two cutoffs
+away. So nothing of the batch has another neighbour than before, and what is computed for the ghosts is cut off afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPARE = 0.25
 """Part of the atoms or edges that may be ghosts where a larger capacity than the next one is there already."""
 
 PER_GHOST = 64
-"""Ghost edges of a ghost atom, about as many as a real atom has: kernels work atom by atom, and the longest one is waited for."""
+"""Most ghost edges of a ghost atom, about as many as real atoms have: kernels work atom by atom, and wait for the longest."""
 
 
 class Sizes(NamedTuple):

@@ -1,7 +1,8 @@
 """What is recorded of an evaluation, and how it is replayed: as CUDA graphs, with the gradients of the parameters.
 
 One recording is the evaluation, from inputs to outputs that stay where they are in memory. In training a second one is its
-derivative: from the gradients of the outputs to those of the parameters. :class:`Replay` makes one operation of both for autograd.
+derivative: from the gradients of the outputs to those of the parameters. :class:`Replay` makes one operation of both for
+autograd.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from equireann_pyg.elements import describe
 from equireann_pyg.graph.labels import PER_ATOM
 from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import potential_state, recipe
-from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import Property
 from equireann_pyg.training.evaluating import Evaluating, Evaluation
 from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential

@@ -241,7 +241,15 @@ def test_sections_in_files_and_in_words(workplace, capsys):
 
 def test_sections_in_present_terms_stay_as_they_are(workplace):
     write("data.yaml", "{batches: {size: 4}}")
-    words = ["fit", "--data", "data.yaml", "--model", "{evaluation: {compiled: true}}", "--model.model", "{class_path: EquiREANN}"]
+    words = [
+        "fit",
+        "--data",
+        "data.yaml",
+        "--model",
+        "{evaluation: {compiled: true}}",
+        "--model.model",
+        "{class_path: EquiREANN}",
+    ]
     words += ["--trainer.callbacks", "[{class_path: ExponentialMovingAverage}]", "--data.train", "[a.xyz, b.xyz]"]
     assert present(*words) == words
 
