@@ -47,10 +47,14 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=1e-2, momentum=0.9)
 
 
-def trained(made: Potential, graphs: list[Data], evaluation: Evaluation, accelerator: str, **options: Any) -> PotentialTask:
+def trained(
+    made: Potential, graphs: list[Data], evaluation: Evaluation, accelerator: str, **options: Any
+) -> PotentialTask:
     """A task after a run of several epochs, whose validation has the averaged weights."""
     precision = "64-true" if made.dtype == torch.float64 else "32-true"
-    task = PotentialTask(deepcopy(made).train(), optimizer=adamw if precision == "64-true" else sgd, evaluation=evaluation)
+    task = PotentialTask(
+        deepcopy(made).train(), optimizer=adamw if precision == "64-true" else sgd, evaluation=evaluation
+    )
     loader = DataLoader(graphs, batch_size=2)  # the last batch has one graph
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -100,7 +104,9 @@ def test_a_run_ends_with_the_same_weights(
 
 def test_a_run_refuses_to_record_beside_cuda(tmp_path: Path) -> None:
     task = PotentialTask(potential(), evaluation=Evaluation(graphed=True))
-    trainer = lightning.Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_checkpointing=False, max_steps=1)
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_checkpointing=False, max_steps=1
+    )
     with pytest.raises(ValueError, match=r"model.evaluation.graphed: .* on CUDA devices, and this run is on cpu"):
         trainer.fit(task, DataLoader([]), DataLoader([]))
 

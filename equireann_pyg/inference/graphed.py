@@ -1,8 +1,8 @@
 """CUDA graphs: on a GPU, where starting the operations takes longer than the operations.
 
 All operations of an evaluation are recorded once and started together from then on; in training, those of its derivative too.
-A recording has fixed sizes, so a batch is filled up by ghosts (:mod:`equireann_pyg.inference.padding`), and one recording serves
-all batches of about its size.
+A recording has fixed sizes, so a batch is filled up by ghosts (:mod:`equireann_pyg.inference.padding`), and one recording
+serves all batches of about its size.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ model:
   lr_interval: epoch
   warmup_steps: 3
   compile: false
+  compiled: false
 data: {batch_size: 4, val_fraction: 0.25, seed: 2, num_workers: 0, max_atoms: null, max_edges: null}
 trainer:
   accelerator: cpu
@@ -62,7 +63,7 @@ model:
     lr_scheduler: {class_path: CosineAnnealingLR, init_args: {T_max: 2}}
     interval: epoch
     warmup_steps: 3
-  compiled: false
+  evaluation: {compiled: false}
 data:
   split: {fraction: 0.25, seed: 2}
   batches: {size: 4, seed: 2, num_workers: 0, max_atoms: null, max_edges: null}
@@ -241,15 +242,8 @@ def test_sections_in_files_and_in_words(workplace, capsys):
 
 def test_sections_in_present_terms_stay_as_they_are(workplace):
     write("data.yaml", "{batches: {size: 4}}")
-    words = [
-        "fit",
-        "--data",
-        "data.yaml",
-        "--model",
-        "{evaluation: {compiled: true}}",
-        "--model.model",
-        "{class_path: EquiREANN}",
-    ]
+    words = ["fit", "--data", "data.yaml", "--model", "{evaluation: {compiled: true}}"]
+    words += ["--model.model", "{class_path: EquiREANN}"]
     words += ["--trainer.callbacks", "[{class_path: ExponentialMovingAverage}]", "--data.train", "[a.xyz, b.xyz]"]
     assert present(*words) == words
 
@@ -299,7 +293,7 @@ def test_entries_of_overlays_and_of_subcommands():
     assert entries(both) == {"data": {"batches": {"size": 3}}}
     below = {"fit": {"model": {"compile": True, "model": {"init_args": {"radial_width": 2.0}}}}, "data": None}
     found = entries(below, "OrbitalNetwork")
-    assert found["fit"]["model"]["compiled"] is True
+    assert found["fit"]["model"]["evaluation"]["compiled"] is True
     assert found["fit"]["model"]["model"]["init_args"]["radial"]["init_args"] == {"width": 2.0}
     assert "class_path" not in found["fit"]["model"]["model"]
     for entry in (None, [], "text", {"model": None}):
