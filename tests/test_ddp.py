@@ -92,4 +92,7 @@ def test_two_processes_on_gpus_equal_one_on_the_cpu(workplace: Path) -> None:
         overlay: tuple[str, ...] = ("gpu",)
     else:
         overlay = ("gpu", "--trainer.strategy", SHARED)
-    assert_same_training(train(workplace, "two", 2, overlay=overlay), train(workplace, "one", 1), 1e-5)
+    expected = train(workplace, "one", 1)
+    assert_same_training(train(workplace, "two", 2, overlay=overlay), expected, 1e-5)
+    recorded = train(workplace, "recorded", 2, "--model.evaluation.graphed", "true", overlay=overlay)
+    assert_same_training(recorded, expected, 1e-5)

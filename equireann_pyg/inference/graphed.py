@@ -1,12 +1,13 @@
-"""CUDA graphs: for small systems on a GPU, where starting the operations takes longer than the operations.
+"""CUDA graphs: on a GPU, where starting the operations takes longer than the operations.
 
-All operations of an evaluation are recorded once and started together from then on. A recording has fixed sizes, so the edges
-of a graph are padded to a number that is seldom outgrown, by edges that are too long to mean anything.
+All operations of an evaluation are recorded once and started together from then on; in training, those of its derivative too.
+A recording has fixed sizes, so a batch is filled up by ghosts (:mod:`equireann_pyg.inference.padding`), and one recording
+serves all batches of about its size.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -14,97 +15,57 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from equireann_pyg.graph.labels import PER_ATOM
+from equireann_pyg.inference.padding import Sizes, empty_like, fill, fill_ghosts, fits, room_for, sizes_of
+from equireann_pyg.inference.recording import Recorder, Replay
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import GraphTensors
 
-SMALLEST = 64
-"""Least number of edges that a recording is made for."""
-
-GROWTH = 1.25
-"""Next number of edges over the last."""
-
-KEPT = 8
-"""Recordings that are kept, for different numbers of atoms and outputs; the oldest goes first."""
-
-WARM = 3
-"""Evaluations before a recording, in which libraries set themselves up and kernels are compiled."""
-
-
-def capacity(num_edges: int) -> int:
-    """Smallest number of edges in the series 64, 80, 100, 125, ... that holds ``num_edges``."""
-    size = SMALLEST
-    while size < num_edges:
-        size = math.ceil(GROWTH * size)
-    return size
-
-
-def padded(graph: GraphTensors, num_edges: int, cutoff: float) -> GraphTensors:
-    """One graph with more edges that change nothing: energy, forces and virial of each are exactly zero.
-
-    They join the last atom to an image of itself, along the longest lattice vector, two cutoffs away or farther. The order by
-    centres stays. An open system without any lattice vector gets cell vectors of that length, which its own edges, without
-    shifts, know nothing of.
-
-    Args:
-        graph: fields of one graph with at least one atom.
-        num_edges: number of edges wanted, not less than there are.
-        cutoff: of the model in Angstrom.
-
-    Raises:
-        ValueError: if the graph has no atom, or more edges already.
-    """
-    missing = num_edges - graph.edge_index.size(1)
-    if missing < 0 or not graph.z.numel():
-        raise ValueError(
-            f"padding: expected at least one atom and at most {num_edges} edges, got {graph.z.numel()} atoms and "
-            f"{graph.edge_index.size(1)} edges; evaluate this graph by the potential itself"
-        )
-    unit = torch.eye(3, dtype=graph.cell.dtype, device=graph.cell.device)
-    cell = torch.where((graph.cell == 0).all(), 2 * cutoff * unit, graph.cell)  # -> [1, 3, 3]
-    lengths = cell[0].norm(dim=1)  # -> [3]
-    steps = torch.ceil(2 * cutoff / lengths.amax())
-    shift = unit.index_select(0, lengths.argmax().view(1)) * steps  # -> [1, 3]
-    last = graph.edge_index.new_full((2, missing), graph.z.numel() - 1)
-    return graph._replace(
-        cell=cell,
-        edge_index=torch.cat([graph.edge_index, last], dim=1),
-        edge_shift=torch.cat([graph.edge_shift, shift.to(graph.edge_shift).expand(missing, 3)]),
-    )
+KEPT = 12
+"""Recordings that are kept, for different sizes, outputs and modes; that which has not been used for longest goes first."""
 
 
 class GraphedPotential:
-    """A potential on a GPU that replays recorded evaluations (CUDA graphs); results are those of the potential.
+    """A potential on a GPU that replays recorded evaluations (CUDA graphs); use and results are those of the potential.
 
-    For inference, one graph at a time, with the same number of atoms again and again: molecular dynamics and relaxations of
-    small systems. The first evaluation of a number of atoms takes longer, as does one with more edges than ever before. The
-    weights may change, and the potential may be moved to another GPU or type.
+    For molecular dynamics and relaxations of small systems, and for training. It shares the weights and the mode of the
+    potential. The first evaluation of a size takes longer, as does one that has no room in any recording so far. The weights
+    may change in their places, as optimisers change them; where they move, to another GPU or type, or where others of them are
+    to be trained, everything is recorded anew.
+
+    In training mode the outputs carry a graph for the loss, with these limits, which a loop over batches keeps by itself:
+    gradients are those of the parameters only, and of first order; ``backward`` comes once after each evaluation and before
+    the next one; and where a loss leaves out an output, a parameter that nothing but this output depends on gets a gradient of
+    zeros in place of none. Outputs and gradients are never overwritten. Gradients may be accumulated, clipped, and averaged
+    over processes (``DistributedDataParallel``).
 
     Args:
-        potential: potential in evaluation mode, on a CUDA device.
+        potential: potential on a CUDA device, in either mode.
+        recorder: what records.
 
     Raises:
-        ValueError: if the potential is elsewhere, or in training mode when it is called.
+        ValueError: if the potential is elsewhere.
     """
 
-    training = False
-
-    def __init__(self, potential: Potential) -> None:
-        if potential.scale.device.type != "cuda":
-            raise ValueError(
-                f"GraphedPotential: expected a potential on a CUDA device, got one on {potential.scale.device}; move it by "
-                'potential.to("cuda"), or use compile_potential there'
-            )
+    def __init__(self, potential: Potential, recorder: Recorder | None = None) -> None:
+        self.recorder = Recorder() if recorder is None else recorder
+        self.recorder.check(potential.scale.device)
         self.potential = potential
-        self._recorded: dict[Any, _Recording] = {}
-        self._places: list[int] = []
+        self._recorded: list[_Recorded] = []  # the last one used is the last
+        self._places: list[tuple[int, bool]] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GraphedPotential:
         """A copy of the potential, to be recorded anew."""
-        return GraphedPotential(deepcopy(self.potential, memo))
+        return GraphedPotential(deepcopy(self.potential, memo), type(self.recorder)())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled without the recordings."""
         return GraphedPotential, (self.potential,)
+
+    @property
+    def training(self) -> bool:
+        """Whether the potential is in training mode."""
+        return self.potential.training
 
     @property
     def cutoff(self) -> float:
@@ -125,61 +86,97 @@ class GraphedPotential:
         """Energy, forces and stress; see :meth:`equireann_pyg.Potential.forward`.
 
         Raises:
-            ValueError: as for the potential; also for a batch of several graphs, and in training mode.
+            ValueError: as for the potential; also in training, where the positions are to get a gradient.
         """
-        if data.cell.size(0) != 1:
-            raise ValueError(f"GraphedPotential: expected one graph at a time, got a batch of {data.cell.size(0)}")
-        if self.potential.training:
+        potential = self.potential
+        self.recorder.check(potential.scale.device)
+        if potential.training and data.pos.requires_grad:
             raise ValueError(
-                "GraphedPotential: a recording has no gradients of parameters; call eval(), or train without it"
+                "GraphedPotential: a recording has gradients of the parameters only, and pos requires one; use the potential"
             )
-        stress = self.potential.check(data, stress)
-        graph = self.potential.tensors(data)._replace(batch=None)
+        stress = potential.check(data, stress)
+        graph = potential.tensors(data)
         if not graph.z.numel():
-            return self.potential.evaluate(graph, forces, stress)
+            return potential.evaluate(graph, forces, stress)
         self._forget_if_moved()
-        key = graph.z.numel(), tuple(tensor is None for tensor in graph), forces, stress
-        recording, needed = self._recorded.get(key), graph.edge_index.size(1)
-        if recording is None or recording.num_edges < needed:
-            self._recorded.pop(key, None)
-            if len(self._recorded) >= KEPT:
-                del self._recorded[next(iter(self._recorded))]
-            example = padded(graph, capacity(needed), self.cutoff)
-            recording = self._recorded[key] = _Recording(self.potential, example, forces, stress)
-        return recording(padded(graph, recording.num_edges, self.cutoff))
+        missing = tuple(tensor is None for tensor in graph._replace(batch=None))
+        return self._serving((potential.training, forces, stress, missing), graph)(graph)
+
+    def forget(self) -> None:
+        """Drop all recordings, and give their memory back."""
+        for recorded in self._recorded:
+            recorded.recording.close()
+        self._recorded.clear()
+        self.recorder.forget()
+
+    def _serving(self, kind: tuple[Any, ...], graph: GraphTensors) -> _Recorded:
+        """The smallest recording that will do, or a new one."""
+        sizes = sizes_of(graph)
+        found = [old for old in self._recorded if old.kind == kind and fits(sizes, old.room)]
+        if found:
+            best = min(found, key=lambda old: old.room)
+            self._recorded.remove(best)
+        else:
+            while len(self._recorded) >= KEPT:
+                self._recorded.pop(0).recording.close()
+            best = _Recorded(self, kind, graph)
+        self._recorded.append(best)
+        return best
 
     def _forget_if_moved(self) -> None:
-        """Drop the recordings where weights are not any more where they read them."""
-        places = [tensor.data_ptr() for tensor in (*self.potential.parameters(), *self.potential.buffers())]
+        """Drop the recordings where weights are not any more where they read them, or others are to be trained."""
+        places = [(tensor.data_ptr(), tensor.requires_grad) for tensor in _tensors(self.potential)]
         if places != self._places:
-            self._recorded.clear()
+            self.forget()
             self._places = places
 
 
-class _Recording:
-    """One recorded evaluation, with the memory of its inputs and outputs."""
+def _tensors(module: torch.nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers, in a fraction of the time that torch takes to name them: this is done before every evaluation."""
+    for table in (module._parameters, module._buffers):
+        for tensor in table.values():
+            if tensor is not None:
+                yield tensor
+    for child in module._modules.values():
+        if child is not None:
+            yield from _tensors(child)
 
-    def __init__(self, potential: Potential, example: GraphTensors, forces: bool, stress: bool) -> None:
-        self.num_edges = example.edge_index.size(1)
-        self.inputs = GraphTensors(*map(_copied, example))
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(example.pos.device):
-            stream, here = torch.cuda.Stream(), torch.cuda.current_stream()
-            stream.wait_stream(here)
-            with torch.cuda.stream(stream):
-                for _ in range(WARM):
-                    potential.evaluate(self.inputs, forces, stress)
-            here.wait_stream(stream)
-            with torch.cuda.graph(self.graph):
-                self.outputs = potential.evaluate(self.inputs, forces, stress)
+
+class _Recorded:
+    """A recorded evaluation of batches of about one size, with the memory of its inputs.
+
+    Args:
+        owner: potential and recorder.
+        kind: whether in training, with forces, with stress, and which fields of a graph there are not.
+        graph: first batch that it is to serve.
+    """
+
+    def __init__(self, owner: GraphedPotential, kind: tuple[Any, ...], graph: GraphTensors) -> None:
+        potential, (training, forces, stress, _) = owner.potential, kind
+        self.kind, self.room, self.recorder = kind, room_for(sizes_of(graph)), owner.recorder
+        self.cutoff, self._ghosts_behind = potential.cutoff, Sizes(0, 0, 0)
+        self.parameters = [weight for weight in potential.parameters() if weight.requires_grad] if training else []
+
+        def evaluate() -> dict[str, Tensor]:
+            with torch.set_grad_enabled(training):
+                return potential.evaluate(self.inputs, forces, stress)
+
+        with torch.inference_mode(False):  # whatever the first batch comes in: its memory serves others, too
+            self.inputs = empty_like(graph, self.room)
+            self._fill(graph)
+            self.recording = owner.recorder.record(graph.pos.device, evaluate, self.parameters)
 
     def __call__(self, graph: GraphTensors) -> dict[str, Tensor]:
-        for place, tensor in zip(self.inputs, graph, strict=True):
-            if place is not None and tensor is not None:
-                place.copy_(tensor)
-        self.graph.replay()
-        return {name: value.clone() for name, value in self.outputs.items()}
+        """Outputs for a batch."""
+        self._fill(graph)
+        sizes = sizes_of(graph)
+        rows = {name: sizes.atoms if name in PER_ATOM else sizes.graphs for name in self.recording.outputs}
+        return Replay(self.recorder, self.recording, rows)(self.parameters)
 
-
-def _copied(tensor: Any) -> Any:
-    return None if tensor is None else tensor.clone()
+    @torch.no_grad()
+    def _fill(self, graph: GraphTensors) -> None:
+        fill(self.inputs, graph)
+        sizes = sizes_of(graph)
+        if sizes != self._ghosts_behind:
+            fill_ghosts(self.inputs, sizes, self.cutoff)
+            self._ghosts_behind = sizes

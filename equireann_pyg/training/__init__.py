@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         OptimizerOptions,
         StopAtSmallestLearningRate,
     )
+    from equireann_pyg.training.evaluating import Evaluation
     from equireann_pyg.training.finetuning import adapt_potential, add_elements, starting_potential
     from equireann_pyg.training.loss import (
         DivergenceError,
@@ -41,6 +42,7 @@ __all__ = [
     "QUANTITIES",
     "BestCheckpoint",
     "DivergenceError",
+    "Evaluation",
     "ExponentialMovingAverage",
     "LastCheckpoint",
     "LinearInEpoch",
@@ -81,6 +83,7 @@ __getattr__, __dir__ = lazy_names(
             "OptimizerOptions",
             "StopAtSmallestLearningRate",
         ),
+        "evaluating": ("Evaluation",),
         "finetuning": ("adapt_potential", "add_elements", "starting_potential"),
         "loss": (
             "DivergenceError",

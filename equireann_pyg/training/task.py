@@ -22,10 +22,10 @@ from torch_geometric.data import Batch, Data
 from equireann_pyg.data.dataset import check_elements
 from equireann_pyg.elements import describe
 from equireann_pyg.graph.labels import PER_ATOM
-from equireann_pyg.inference.compiled import CompiledPotential
+from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import potential_state, recipe
-from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import Property
+from equireann_pyg.training.evaluating import Evaluating, Evaluation
 from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential
 from equireann_pyg.training.loss import DivergenceError, PotentialLoss
 from equireann_pyg.training.metrics import SHOWN, PotentialErrors, with_unit
@@ -54,8 +54,7 @@ class PotentialTask(lightning.LightningModule):
         loss: training loss.
         optimizer: makes the optimiser from the parameters.
         schedule: how the learning rate goes.
-        compiled: evaluate through torch's compiler (see :class:`~equireann_pyg.inference.CompiledPotential`): a minute or so
-            before the first step, faster steps from then on.
+        evaluation: how the potential is evaluated: as it is, compiled or recorded.
         properties: further outputs to train, such as :class:`~equireann_pyg.properties.Dipole`.
         repulsion: short-range repulsion that the model is trained on top of, such as :class:`~equireann_pyg.nn.ZBL`.
         warm_start: closed-form start of the linear part of the readout; None starts it at zero.
@@ -73,7 +72,7 @@ class PotentialTask(lightning.LightningModule):
         loss: PotentialLoss | None = None,
         optimizer: OptimizerCallable = adamw,
         schedule: Schedule = Schedule(),
-        compiled: bool = False,
+        evaluation: Evaluation = Evaluation(),
         properties: list[Property] | None = None,
         repulsion: torch.nn.Module | None = None,
         warm_start: RidgeWarmStart | None = None,
@@ -85,7 +84,7 @@ class PotentialTask(lightning.LightningModule):
         self.loss = PotentialLoss() if loss is None else loss
         self.make_optimizer = optimizer
         self.schedule = schedule
-        self.compiled = compiled
+        self.evaluation = evaluation
         self.warm_start = warm_start
         self.refit = refit
         self.fit_errors, self.val_errors, self.test_errors = PotentialErrors(), PotentialErrors(), PotentialErrors()
@@ -109,6 +108,7 @@ class PotentialTask(lightning.LightningModule):
                 f"trainer.precision {self.trainer.precision}: expected 32-true or 64-true; with products in bfloat16 forces "
                 "are wrong by 1 to 5 per cent before training, and by 3 meV/Angstrom after (experiments/speed/precision.py)"
             )
+        self.evaluation.check(self.trainer.strategy.root_device)
         for name, dataset in self._datasets().items():
             check_elements(dataset, self.potential.elements, name)
 
@@ -170,9 +170,15 @@ class PotentialTask(lightning.LightningModule):
         return self.evaluate(batch)
 
     @cached_property
-    def evaluate(self) -> Potential | CompiledPotential:
-        """The potential, or its compiled form."""
-        return CompiledPotential(self.potential) if self.compiled else self.potential
+    def evaluate(self) -> Evaluating:
+        """The potential, or the form of it that is evaluated."""
+        return self.evaluation(self.potential)
+
+    def teardown(self, stage: str) -> None:
+        """Give the memory of recordings back before the potential leaves its device."""
+        evaluate = self.__dict__.get("evaluate")
+        if isinstance(evaluate, GraphedPotential):
+            evaluate.forget()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""

@@ -34,6 +34,7 @@ model:
   lr_interval: epoch
   warmup_steps: 3
   compile: false
+  compiled: false
 data: {batch_size: 4, val_fraction: 0.25, seed: 2, num_workers: 0, max_atoms: null, max_edges: null}
 trainer:
   accelerator: cpu
@@ -62,7 +63,7 @@ model:
     lr_scheduler: {class_path: CosineAnnealingLR, init_args: {T_max: 2}}
     interval: epoch
     warmup_steps: 3
-  compiled: false
+  evaluation: {compiled: false}
 data:
   split: {fraction: 0.25, seed: 2}
   batches: {size: 4, seed: 2, num_workers: 0, max_atoms: null, max_edges: null}
@@ -154,7 +155,7 @@ def test_a_plan_comes_before_its_arguments():
         "--model.model=OrbitalNetwork",
         f"{name}=PairRadial",
         f"{name}.init_args.num_radial=4",
-        "--model.compiled=true",
+        "--model.evaluation.compiled=true",
     ]
     given = [name, "ElementRadial", "--model.model.radial_envelope.init_args.p", "4"]
     assert present(*kind, *given)[1:] == [f"{name}=ElementRadial"] * 2 + [f"{name}.init_args.envelope.init_args.p=4"]
@@ -226,7 +227,7 @@ def test_sections_in_files_and_in_words(workplace, capsys):
     found = printed(capsys, "--data", "data.yaml", "--model", "{compile: true}", "--model.model", "network.yaml")
     assert found["data"]["batches"]["size"] == 4
     assert found["data"]["batches"]["seed"] == found["data"]["split"]["seed"] == 5
-    assert found["model"]["compiled"] is True
+    assert found["model"]["evaluation"]["compiled"] is True
     assert found["model"]["model"]["init_args"]["radial"]["init_args"]["width"] == 2.0
     Path("configs").mkdir()
     write("configs/data.yaml", "{batch_size: 7}")
@@ -235,13 +236,14 @@ def test_sections_in_files_and_in_words(workplace, capsys):
     write("configs/whole.yaml", "{data: data.yaml, model: model.yaml}")
     found = printed(capsys, "--config", "configs/whole.yaml")
     assert found["data"]["batches"]["size"] == 7
-    assert found["model"]["compiled"] is True
+    assert found["model"]["evaluation"]["compiled"] is True
     assert found["model"]["model"]["init_args"]["radial"]["class_path"].endswith("ElementRadial")
 
 
 def test_sections_in_present_terms_stay_as_they_are(workplace):
     write("data.yaml", "{batches: {size: 4}}")
-    words = ["fit", "--data", "data.yaml", "--model", "{compiled: true}", "--model.model", "{class_path: EquiREANN}"]
+    words = ["fit", "--data", "data.yaml", "--model", "{evaluation: {compiled: true}}"]
+    words += ["--model.model", "{class_path: EquiREANN}"]
     words += ["--trainer.callbacks", "[{class_path: ExponentialMovingAverage}]", "--data.train", "[a.xyz, b.xyz]"]
     assert present(*words) == words
 
@@ -291,7 +293,7 @@ def test_entries_of_overlays_and_of_subcommands():
     assert entries(both) == {"data": {"batches": {"size": 3}}}
     below = {"fit": {"model": {"compile": True, "model": {"init_args": {"radial_width": 2.0}}}}, "data": None}
     found = entries(below, "OrbitalNetwork")
-    assert found["fit"]["model"]["compiled"] is True
+    assert found["fit"]["model"]["evaluation"]["compiled"] is True
     assert found["fit"]["model"]["model"]["init_args"]["radial"]["init_args"] == {"width": 2.0}
     assert "class_path" not in found["fit"]["model"]["model"]
     for entry in (None, [], "text", {"model": None}):
