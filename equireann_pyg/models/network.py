@@ -13,7 +13,7 @@ Rules that keep local orbitals and messages apart have :math:`\oplus` in place o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
 from equireann_pyg.models.blocks import RowFunction, in_blocks
 from equireann_pyg.models.copies import common_count, copies, layouts_of
 from equireann_pyg.models.earlier import Recipe, present_network
+from equireann_pyg.models.neighbourhoods import EDGES, Neighbourhoods
 from equireann_pyg.nn import (
     Angular,
     CartesianMoments,
@@ -208,12 +209,9 @@ class OrbitalNetwork(Plan):
         return self._iterate(self.species(z), edge_index, edge_vec)
 
     def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        ends = (species[edge_index[0]], species[edge_index[1]])
-        radial, angular, *envelopes = self.by_rows(self.basis, edge_vec, *ends)
-        order = edge_order(edge_index, species.numel())
-
+        gather = self._gathering(species, edge_index, edge_vec)
         coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
-        orbital = self.conv(coefficient, message, edge_index, radial, angular, envelopes[0], order)  # -> [N, lm, n]
+        orbital = gather(None, coefficient, message)  # -> [N, lm, n]
         orbital_sum = orbital
         for t, rule in enumerate([*self.rules, None]):
             (features,) = self.by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
@@ -221,10 +219,36 @@ class OrbitalNetwork(Plan):
             if rule is not None:
                 orbital_sum = rule.gathered(orbital_sum, orbital) if t else orbital
                 coefficient, *carried = self.by_rows(rule, features, coefficient, orbital, orbital_sum, species)
-                (weight,) = self.by_rows(rule.edge_filter, radial, *envelopes)
                 message = carried[0] if carried else None
-                orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
-                orbital = rule.normalized(orbital)  # -> [N, lm, n] or [N, lm, n + m]
+                orbital = gather(rule, coefficient, message)  # -> [N, lm, n] or [N, lm, n + m]
+
+    def _gathering(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Callable[..., Tensor]:
+        """What makes orbitals of a rule, or None at first, coefficients, and messages or None: at once or in blocks."""
+        size, atoms = self.block_size, species.numel()
+        if size is None or max(atoms, edge_index.size(1) / EDGES) <= size:
+            return self._gathering_at_once(species, edge_index, edge_vec)
+        blocks = Neighbourhoods(edge_index, edge_vec, atoms, size)
+
+        def of_block(rule: MessageRule | None, centres: slice, *graph: Tensor) -> Tensor:
+            index, vec, species, *fields = graph
+            return self._gathering_at_once(species, index, vec)(rule, *fields, centres)
+
+        return lambda rule, *fields: blocks.evaluate(partial(of_block, rule), species, *fields)
+
+    def _gathering_at_once(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Callable[..., Tensor]:
+        ends = (species[edge_index[0]], species[edge_index[1]])
+        radial, angular, *envelopes = self.basis(edge_vec, *ends)  # once for all iterations
+        order = edge_order(edge_index, species.numel())
+
+        def gather(
+            rule: MessageRule | None, coefficient: Tensor, message: Tensor | None, centres: slice | None = None
+        ) -> Tensor:
+            (weight,) = envelopes[:1] if rule is None else rule.edge_filter(radial, *envelopes)
+            orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
+            orbital = orbital if centres is None else orbital[centres]
+            return orbital if rule is None else rule.normalized(orbital)
+
+        return gather
 
     def _features(self, t: int, orbital: Tensor, species: Tensor) -> tuple[Tensor]:
         return (self.scalings[t](self.descriptors[t](orbital, species), species),)
