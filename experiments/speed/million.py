@@ -116,7 +116,7 @@ def measure_side(side: int, potential: Potential, device: torch.device, seconds:
     expected = predicted_bytes(len(pos), edges, widths)
     print(f"{case}: {edges} edges after {listed:.1f} s, expected {1e-9 * expected:.1f} GB", flush=True)
     rows: list[Row] = [_row(case, "neighbours", "radius_graph", listed, len(pos), {"note": f"{edges} edges"})]
-    evaluate = BlockPotential(potential.eval(), block_size=BLOCK_SIZE)
+    evaluate = BlockPotential(potential.eval(), block_size=BLOCK_SIZE[device.type])
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

@@ -13,7 +13,7 @@ from equireann_pyg import BlockPotential, Potential, compile_potential
 from equireann_pyg.ops import by_reference
 
 Evaluate = Callable[..., dict[str, Tensor]]
-BLOCK_SIZE = 2048  # atoms of one block
+BLOCK_SIZE = {"cpu": 2048, "cuda": 65536}  # atoms of one block
 
 STEPS = ("inference", "training")
 
@@ -40,7 +40,7 @@ def compiled(potential: Potential) -> Evaluate:
 
 def blocks(potential: Potential) -> Evaluate:
     """Blocks of centres, for large systems."""
-    return BlockPotential(potential, block_size=BLOCK_SIZE)
+    return BlockPotential(potential, block_size=BLOCK_SIZE[potential.scale.device.type])
 
 
 PATHS: dict[str, Callable[[Potential], Evaluate]] = {

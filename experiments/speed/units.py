@@ -76,7 +76,7 @@ def _units(group: str, choice: Choice) -> Iterator[Unit]:
             yield Unit(group, case, "inference", _ours(choice, ("plain", "kernels", "compiled", "graphed")))
     if group == "training":
         for case in ("mol64",) if quick else ("mol64", "train8", "cu864"):
-            yield Unit(group, case, "training", _ours(choice, ("plain", "kernels", "compiled")))
+            yield Unit(group, case, "training", _ours(choice, ("plain", "kernels", "compiled", "graphed")))
         yield Unit(group, "mol64", "optimiser", ("plus-m Muon", "plus-m Adam"))
     if group == "crystal":
         paths = ("plain", "kernels", "compiled", "graphed", "blocks")
@@ -90,8 +90,7 @@ def _units(group: str, choice: Choice) -> Iterator[Unit]:
     if group == "peers":
         ours = (*_ours(choice, ("kernels", "graphed"), ("plus-m", "EquiREANN")), "SchNet kernels")
         for case, step in (("mol64", "inference"), ("cu864", "inference"), ("mol64", "training")):
-            found = tuple(name for name in ours if step == "inference" or not name.endswith("graphed"))
-            yield Unit(group, case, step, (*found, *rivals.WORKERS))
+            yield Unit(group, case, step, (*ours, *rivals.WORKERS))
 
 
 def _ours(choice: Choice, paths: Sequence[str], models: Sequence[str] = ("plus-m", "EquiREANN")) -> tuple[str, ...]:
