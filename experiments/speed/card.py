@@ -42,7 +42,7 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise SystemExit(f"{NEEDED}; torch {torch.__version__} finds none here")
     torch.set_float32_matmul_precision("highest")
-    return torch.device(name)
+    return torch.empty(0, device=name).device  # with its number, as that of its tensors
 
 
 def card_ceilings(device: torch.device, side: int = 8192, numbers: int = 1 << 28) -> CardCeilings:
