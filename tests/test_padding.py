@@ -17,6 +17,7 @@ from equireann_pyg.nn import ZBL, CartesianMoments, CosineCutoff
 from equireann_pyg.properties import Dipole, FieldResponse, LocalDipole, Property
 from equireann_pyg.properties.base import GraphTensors
 from equireann_pyg.testing import assert_close, make_graph, random_cluster, random_crystal, randomize
+from tests.waiting import moved, watched
 
 CUTOFF = 3.0
 SIZES = {"num_radial": 4, "num_density": 8, "num_iterations": 2, "hidden_channels": [8]}
@@ -175,3 +176,11 @@ def test_ghosts_share_their_edges() -> None:
     longer = padded(graph, Sizes(sizes.atoms + 4, sizes.edges + 10, 3), CUTOFF)
     counts = torch.bincount(longer.edge_index[1, sizes.edges :], minlength=sizes.atoms + 4)
     assert counts.tolist() == [0] * sizes.atoms + [3, 2, 3, 2]
+
+
+def test_filling_up_does_not_wait_for_a_gpu() -> None:
+    made, data = moved(potential(), SYSTEMS["mixed"](), "meta")
+    graph = made.tensors(data)
+    with watched():
+        longer = padded(graph, room_for(sizes_of(graph)), CUTOFF)
+    assert longer.pos.device.type == "meta"
