@@ -26,7 +26,7 @@ from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
 from equireann_pyg.models.blocks import RowFunction, in_blocks
 from equireann_pyg.models.copies import common_count, copies, layouts_of
 from equireann_pyg.models.earlier import Recipe, present_network
-from equireann_pyg.models.neighbourhoods import EDGES, Neighbourhoods
+from equireann_pyg.models.neighbourhoods import EDGES, Block, Neighbourhoods
 from equireann_pyg.nn import (
     Angular,
     CartesianMoments,
@@ -226,19 +226,20 @@ class OrbitalNetwork(Plan):
         """What makes orbitals of a rule, or None at first, coefficients, and messages or None: at once or in blocks."""
         size, atoms = self.block_size, species.numel()
         if size is None or max(atoms, edge_index.size(1) / EDGES) <= size:
-            return self._gathering_at_once(species, edge_index, edge_vec)
-        blocks = Neighbourhoods(edge_index, edge_vec, atoms, size)
+            return self._gathering_at_once(edge_index, edge_order(edge_index, atoms), edge_vec, species)
+        graph = Neighbourhoods(edge_index, edge_vec, atoms, size)
 
-        def of_block(rule: MessageRule | None, centres: slice, *graph: Tensor) -> Tensor:
-            index, vec, species, *fields = graph
-            return self._gathering_at_once(species, index, vec)(rule, *fields, centres)
+        def of_block(rule: MessageRule | None, block: Block, vec: Tensor, species: Tensor, *fields: Tensor) -> Tensor:
+            gather = self._gathering_at_once(block.edge_index, block.order, vec, species)
+            return gather(rule, *fields, block.centres)
 
-        return lambda rule, *fields: blocks.evaluate(partial(of_block, rule), species, *fields)
+        return lambda rule, *fields: graph.evaluate(partial(of_block, rule), species, *fields)
 
-    def _gathering_at_once(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Callable[..., Tensor]:
+    def _gathering_at_once(
+        self, edge_index: Tensor, order: Tensor, edge_vec: Tensor, species: Tensor
+    ) -> Callable[..., Tensor]:
         ends = (species[edge_index[0]], species[edge_index[1]])
         radial, angular, *envelopes = self.basis(edge_vec, *ends)  # once for all iterations
-        order = edge_order(edge_index, species.numel())
 
         def gather(
             rule: MessageRule | None, coefficient: Tensor, message: Tensor | None, centres: slice | None = None
