@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.cuda import INTERPRETED
+from equireann_pyg.ops.gpu import INTERPRETED
 from equireann_pyg.ops.operator import Kernel, Operator, P, R, tracing, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")

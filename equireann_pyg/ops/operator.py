@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from equireann_pyg.ops.cuda import DEVICE, INTERPRETED, load_triton
 from equireann_pyg.ops.extension import load_kernels
+from equireann_pyg.ops.gpu import DEVICE, INTERPRETED, load_triton
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from equireann_pyg import EquiREANN, EquiREANNPlus, OrbitalNetwork, Potential, ops
 from equireann_pyg.nn import SphericalHarmonics
-from equireann_pyg.ops.cuda import DEVICE, INTERPRETED
+from equireann_pyg.ops.gpu import DEVICE, INTERPRETED
 from equireann_pyg.ops.operator import Operator
 from equireann_pyg.testing import random_cluster, randomize
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from equireann_pyg.ops.coupled import coupled, coupled_weight
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda.launch import blocks, channels, check, on
+from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.operator import tracing
 
 ELEMENTS, NARROW = 128, 32

@@ -6,9 +6,9 @@ import torch
 import triton
 import triton.language as tl
 
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda.launch import blocks, check, on, power
 from equireann_pyg.ops.element_linear import element_linear, element_outer
+from equireann_pyg.ops.gpu import DEVICE
 
 ROWS, INNER, WIDE = 32, 32, 64
 """Rows of a block, numbers that are summed at a time, and columns of a block."""

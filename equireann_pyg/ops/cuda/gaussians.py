@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda.launch import blocks, check, on, power
 from equireann_pyg.ops.gaussians import gaussians
+from equireann_pyg.ops.gpu import DEVICE
 
 EDGES, NARROW = 32, 32
 """Edges and channels of a block."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda import orbital_sum_kernels as kernels
 from equireann_pyg.ops.cuda.launch import blocks, channels, check, on, power
+from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.orbital_sum import MAX_COMPONENTS, orbital_sum
 
 NARROW, WIDE = 32, 128

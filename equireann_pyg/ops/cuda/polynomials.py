@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda.launch import blocks, check, on, power
+from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.polynomials import MAX_DEGREE, polynomials, powers_of
 
 EDGES = 64

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.ops.coupled import coupled, degree_dot
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.density import density
 from equireann_pyg.ops.element_linear import degree_linear
+from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.operator import Operator
 from equireann_pyg.ops.products import product_invariants, self_coupled
 

@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from equireann_pyg.ops.cuda import DEVICE
 from equireann_pyg.ops.cuda.launch import blocks, check, on
+from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.soft_standardize import soft_standardize
 
 SIZE = 1024
