@@ -1,4 +1,4 @@
-"""The kernels for CUDA, written in Triton (the folder ``cuda``); they are loaded when the first tensor on such a device asks for one.
+"""The kernels for CUDA, in Triton (the folder ``cuda``), which are loaded when the first tensor on such a device asks for one.
 
 Under Triton's interpreter, which the environment variable ``TRITON_INTERPRET=1`` switches on before anything is imported, they
 serve tensors of the CPU in place of the compiled kernels there: slow, for tests and for finding faults.
@@ -20,7 +20,7 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 KERNELS = ("orbital_sum", "gaussians", "polynomials", "coupled", "products", "element_linear", "soft_standardize")
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def load_triton() -> bool:
     """Register the kernels, once per process; False, with a warning that says why, where there is no Triton."""
     return _loaded()

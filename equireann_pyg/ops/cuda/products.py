@@ -63,9 +63,6 @@ def _density(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> Tens
     return degree_linear(orbital, weight, components).square().sum(1)
 
 
-for made_of_others, function, limit in (
-    (self_coupled, _self_coupled, None),
-    (product_invariants, _product_invariants, None),
-    (density, _density, _fits),
-):
-    Operator.kernel(made_of_others, DEVICE, limit=limit)(function)
+Operator.kernel(self_coupled, DEVICE)(_self_coupled)
+Operator.kernel(product_invariants, DEVICE)(_product_invariants)
+Operator.kernel(density, DEVICE, limit=_fits)(_density)
