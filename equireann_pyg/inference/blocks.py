@@ -13,12 +13,17 @@ from equireann_pyg.potential.potential import Potential
 
 
 class BlockPotential:
-    """A potential that works through a large system block by block; the results are those of the potential, bit for bit.
+    """A potential that works through a large system block by block; the results are those of the potential.
 
     Message passing needs all atoms of one iteration before the next, so an evaluation is several sweeps over the system,
-    forward through the iterations and back again. Each sweep keeps what links the sweeps, the orbitals and coefficients of
-    the atoms and the basis functions of the edges; everything in between exists for one block at a time and is made again
-    on the way back. For inference only.
+    forward through the iterations and back again. Each sweep keeps what links the sweeps: orbitals, coefficients, messages
+    and features of the atoms, and of the edges their vectors and numbers. Everything in between, the functions of the
+    edges among it, exists for one block of atoms and the edges that end in them, and is made again on the way back. Edges in
+    any order are sorted once. For inference only.
+
+    Sums over the neighbours of an atom keep their order, and so do energies and features but for products of matrices, which
+    may round otherwise for fewer rows. Forces and stress are sums over blocks and iterations in another order than without
+    blocks; in float64 they agree to a relative 1e-12.
 
     Args:
         potential: potential of an :class:`~equireann_pyg.OrbitalNetwork`; it stays as it is, and every call

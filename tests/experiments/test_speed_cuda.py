@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,7 +159,10 @@ def test_memory_of_a_million_atoms_is_predicted():
     assert widths == million.Widths(96, 16, 16, 832, 1)
     one = million.predicted_bytes(1000, 42000, widths)
     assert million.predicted_bytes(2000, 84000, widths) == 2 * one
-    assert 4 * (96 + 16) < sum(million.bytes_of_edge(widths).values()) < 2000
+    assert sum(million.bytes_of_edge(widths).values()) < 4 * (96 + 16)  # no functions of all edges
+    wide = replace(widths, radial=2 * widths.radial, components=2 * widths.components)
+    assert million.bytes_of_edge(wide) == million.bytes_of_edge(widths)
+    assert million.predicted_bytes(1000188, 44608385, widths) < 60e3 * 1000188
     pos, cell = million.lattice(3, CPU)
     assert torch.equal(cell, 3 * million.CONSTANT * torch.eye(3, dtype=cell.dtype))
     assert len(pos) == 4 * 3**3
