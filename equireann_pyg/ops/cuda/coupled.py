@@ -45,7 +45,7 @@ def _value(table, place, at):
     return float.fromhex(table.split("|")[place].split(";")[at].split()[3])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])  # one kernel for all sizes
 def product(
     out, a, b, w, species, N, n, atom_a, part_a, atom_b, part_b,
     A: tl.constexpr, B: tl.constexpr, W: tl.constexpr, SIZE: tl.constexpr, TABLE: tl.constexpr,
@@ -71,7 +71,7 @@ def product(
         tl.store(out + (i[:, None] * SIZE + place) * n + k[None, :], made, mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])  # one kernel for all sizes
 def long_product(
     out, a, b, w, species, N, n, atom_a, part_a, atom_b, part_b, size_w, size, start, order, entries, values, of_a, of_b, of_w,
     ATOMS: tl.constexpr, BLOCK: tl.constexpr, BY_SPECIES: tl.constexpr,

@@ -29,7 +29,7 @@ def _block(r, row, centre, exponent, e, k, E, n):
     return d, a, tl.exp(-a * d * d), there, table
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["E"])  # one kernel for all sizes
 def value(out, r, f, row, centre, exponent, E, n, EDGES: tl.constexpr, BLOCK: tl.constexpr):
     """The value f u."""
     e = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES)
@@ -38,7 +38,7 @@ def value(out, r, f, row, centre, exponent, E, n, EDGES: tl.constexpr, BLOCK: tl
     tl.store(out + e[:, None] * n + k[None, :], tl.load(f + e, mask=e < E, other=0.0)[:, None] * u, mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["E"])  # one kernel for all sizes
 def gradient(
     dr,
     df,
@@ -75,7 +75,7 @@ def gradient(
     tl.store(df + e, of_f, mask=e < E)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["E"])  # one kernel for all sizes
 def second_gradient(
     dg, dr, df, ds, da, hr, hf, hs, ha, g, r, f, row, centre, exponent, E, n, EDGES: tl.constexpr, BLOCK: tl.constexpr
 ):

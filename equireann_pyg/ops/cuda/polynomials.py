@@ -35,7 +35,7 @@ def _along(x, y, z, hx, hy, hz, A: tl.constexpr, B: tl.constexpr, C: tl.constexp
     return made + hz * C * _monomial(x, y, z, A, B, C - 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["E"])  # one kernel for all sizes
 def value(out, vec, combination, E, m, L: tl.constexpr, EDGES: tl.constexpr, M: tl.constexpr):
     """sum_q C_qm x^i y^j z^k."""
     e, k = tl.program_id(0).to(tl.int64) * EDGES + tl.arange(0, EDGES), tl.arange(0, M)
@@ -52,7 +52,7 @@ def value(out, vec, combination, E, m, L: tl.constexpr, EDGES: tl.constexpr, M: 
     tl.store(out + e[:, None] * m + k[None, :], made, mask=(e < E)[:, None] & (k < m)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["E"])  # one kernel for all sizes
 def gradient(
     dvec, dg, h, g, vec, combination, E, m,
     L: tl.constexpr, EDGES: tl.constexpr, M: tl.constexpr, SECOND: tl.constexpr,
