@@ -17,8 +17,9 @@ FREE_GIB := $(shell awk '/MemAvailable/ {print int($$2 / 1048576)}' /proc/meminf
 quickstart: .venv/.installed
 	$(BIN)/equireann quickstart
 
+# Two processes, each with whole files: tests of one file share what they have trained.
 test: .venv/.tested lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow

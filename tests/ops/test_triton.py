@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 from equireann_pyg import EquiREANN, EquiREANNPlus, OrbitalNetwork, Potential, ops
@@ -25,7 +27,8 @@ from equireann_pyg.ops.gpu import DEVICE, INTERPRETED
 from equireann_pyg.ops.operator import Operator
 from equireann_pyg.testing import random_cluster, randomize
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="needs triton")
+TRITON = Version(version("triton")) if find_spec("triton") else Version("0")
+pytestmark = pytest.mark.skipif(Version("3.5") > TRITON, reason="needs triton 3.5 or later")
 HERE = INTERPRETED or torch.cuda.is_available()
 on_device = pytest.mark.skipif(not HERE, reason="runs in a process with Triton's interpreter, see the test of it")
 
@@ -41,6 +44,7 @@ PRECISION = {DOUBLE: 1e-11, SINGLE: 1e-4}
 
 
 @pytest.mark.skipif(HERE, reason="these tests run here")
+@pytest.mark.skipif(Version("3.9") > TRITON, reason="earlier interpreters do not know NumPy 2.4")
 def test_through_the_interpreter() -> None:
     env = os.environ | {"TRITON_INTERPRET": "1", "EQUIREANN_KERNELS": "no"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
