@@ -260,3 +260,15 @@ def test_in_the_calculator() -> None:
             assert np.abs(expected["forces"]).max() > 1e-2
             np.testing.assert_allclose(actual["forces"], expected["forces"], rtol=1e-8, atol=1e-9)
             assert actual["energy"] == pytest.approx(expected["energy"], rel=1e-9)
+
+
+def test_types_have_recordings_of_their_own() -> None:
+    """Copied into those of another type, positions would lose digits without a word."""
+    graphed, data = GraphedPotential(potential(), EagerRecorder()), SYSTEMS["open"]()
+    coarse = data.clone()
+    coarse.pos, coarse.cell, coarse.edge_shift = coarse.pos.float(), coarse.cell.float(), coarse.edge_shift.float()
+    graphed(coarse)
+    forces = graphed(data)["forces"]
+    assert forces.dtype == torch.float64
+    torch.testing.assert_close(forces, graphed.potential(data)["forces"], rtol=1e-12, atol=1e-13)
+    assert len(graphed._recorded) == 2

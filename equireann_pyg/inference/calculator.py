@@ -47,7 +47,7 @@ class EquiREANNCalculator(Calculator):
         skin: extra cutoff of the neighbour list in Angstrom.
         block_size: atoms at a time (see :class:`~equireann_pyg.inference.blocks.BlockPotential`); all at once by default.
         allow_untrained: compute structures with elements that the training set had no atom of, too.
-        graphed: replay recorded evaluations, on a CUDA device and for small systems (see
+        graphed: replay recorded evaluations, on a CUDA device and for up to 100,000 atoms (see
             :class:`~equireann_pyg.inference.graphed.GraphedPotential`).
         kwargs: arguments of ASE's ``Calculator``.
 

@@ -99,8 +99,8 @@ class GraphedPotential:
         if not graph.z.numel():
             return potential.evaluate(graph, forces, stress)
         self._forget_if_moved()
-        missing = tuple(tensor is None for tensor in graph._replace(batch=None))
-        return self._serving((potential.training, forces, stress, missing), graph)(graph)
+        types = tuple(None if tensor is None else tensor.dtype for tensor in graph._replace(batch=None))
+        return self._serving((potential.training, forces, stress, types), graph)(graph)
 
     def forget(self) -> None:
         """Drop all recordings, and give their memory back."""

@@ -20,6 +20,7 @@ import pytest
 import torch
 from packaging.version import Version
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from equireann_pyg import EquiREANN, EquiREANNPlus, OrbitalNetwork, Potential, ops
 from equireann_pyg.nn import SphericalHarmonics
@@ -281,3 +282,41 @@ def test_shapes_that_do_not_fit() -> None:
             ops.orbital_sum(*changed, concat)
     with pytest.raises(ValueError, match="elements need species"):
         ops.coupled(*moved(*CASES["coupled"][1](*SIZES[0]), dtype=DOUBLE)[:3], None, *table(9), 9)
+
+
+@on_device
+def test_tables_outlive_the_call_that_made_them() -> None:
+    """Inference and tracing first: what is kept of them must serve training."""
+    a = moved(torch.randn(3, 9, 7), dtype=DOUBLE)[0]
+    with torch.inference_mode():
+        ops.degree_dot(a, a, [1, 3, 5])
+    make_fx(lambda x: ops.degree_dot(x, x, [1, 3, 5]), tracing_mode="symbolic")(a)
+    a.requires_grad_()
+    (slope,) = torch.autograd.grad(ops.degree_dot(a, a, [1, 3, 5]).sum(), a)
+    assert torch.allclose(slope, 2 * a, rtol=1e-12)
+
+
+@on_device
+@pytest.mark.parametrize("longest", [0, 400])
+def test_tables_that_change(longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("equireann_pyg.ops.cuda.coupled"), "LONGEST", longest)
+    a, b, weight, species, entries, values, size = moved(*CASES["coupled"][1](*SIZES[0]), dtype=DOUBLE)
+
+    def right(values: Tensor) -> bool:
+        rest = a, b, weight, species, entries, values, size
+        return torch.allclose(ops.coupled(*rest), ops.coupled.reference(*rest), rtol=1e-12)
+
+    assert right(values)
+    assert right(2 * values)
+    values.mul_(3)
+    assert right(values)
+    entries[0, 0] = (entries[0, 0] + 1) % size
+    assert right(values)
+
+
+@on_device
+def test_sums_by_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("gaussians", "element_linear"):
+        monkeypatch.setattr(import_module(f"equireann_pyg.ops.cuda.{module}"), "LARGEST", 40)
+    for name in ("gaussians", "element_linear"):
+        test_values_and_two_derivatives(name, SIZES[0], DOUBLE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import torch
 import triton
@@ -97,9 +98,15 @@ def long_product(
 _known = WeakTensorKeyDictionary()
 
 
-def _remembered(entries: Tensor, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+def _remembered(entries: Tensor, values: Tensor, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
     """What has been made of a table before, or is made now: under a recording of CUDA graphs it must have been made before."""
-    kept = {} if tracing() else _known.setdefault(entries, {})
+    if tracing() or entries.is_inference() or values.is_inference():  # nothing tells whether these are written to
+        return make()
+    state = entries._version, values._version
+    before = _known.get(entries)
+    if before is None or before[0] != state or before[1]() is not values:
+        before = _known[entries] = state, ref(values), {}
+    kept = before[2]
     if key not in kept:
         kept[key] = make()
     return kept[key]
@@ -130,6 +137,11 @@ def _by_place(entries: Tensor, sizes: tuple[int, ...], columns: tuple[int, ...])
     return start.int(), order.int()
 
 
+def _reachable(factor: Tensor) -> bool:
+    """Whether the kernels can read a factor as it lies: channels side by side, components at distances of 32 bits."""
+    return factor.stride(2) == 1 and factor.stride(1) * factor.size(1) < 2**31
+
+
 def _product(
     factors: tuple[Tensor, Tensor, Tensor],
     species: Tensor | None,
@@ -138,7 +150,7 @@ def _product(
     columns: tuple[int, ...],
 ) -> Tensor:
     """The sum over the entries, ``[N, size, n]``: factors a, b, w, their columns of the entries and that of the sum."""
-    a, b, w = (factor if factor.stride(2) == 1 else factor.contiguous() for factor in factors)
+    a, b, w = (factor if _reachable(factor) else factor.contiguous() for factor in factors)
     (entries, values), w, N, n = table, w.contiguous(), a.size(0), a.size(2)
     if b.shape[::2] != (N, n):
         raise ValueError(f"b: expected the shape [{N}, lb, {n}], got {list(b.shape)}")
@@ -150,10 +162,12 @@ def _product(
     common = out, a, b, w, a if species is None else species.contiguous(), N, n, *a.stride()[:2], *b.stride()[:2]
     with on(a):
         if len(entries) <= LONGEST:
-            text = _remembered(entries, (sizes, columns), lambda: _words(entries, values, sizes, columns))
+            text = _remembered(entries, values, (sizes, columns), lambda: _words(entries, values, sizes, columns))
             product[blocks(N, atoms), blocks(n, block)](*common, *sizes, text, atoms, block, by_species)
         else:
-            places = _remembered(entries, (sizes, columns, "places"), lambda: _by_place(entries, sizes, columns))
+            places = _remembered(
+                entries, values, (sizes, columns, "places"), lambda: _by_place(entries, sizes, columns)
+            )
             long_product[blocks(N, atoms), size, blocks(n, block)](
                 *(*common, w.size(1), size, *places, entries.contiguous(), values.contiguous(), *columns[:3]),
                 *(atoms, block, by_species),

@@ -13,6 +13,9 @@ from equireann_pyg.ops.gpu import DEVICE
 ROWS, INNER, WIDE = 32, 32, 64
 """Rows of a block, numbers that are summed at a time, and columns of a block."""
 
+LARGEST = 2**26
+"""Numbers that are placed by elements; more rows are taken one part after the other."""
+
 
 @triton.jit(do_not_specialize=["N"])  # one kernel for all sizes
 def linear(
@@ -58,6 +61,9 @@ def _linear(x, species, weight):
 def _outer(x, y, species, num_species):
     N, num_out = x.size(0), y.size(1)
     y, species = check("y", y, N, num_out), check("species", species, N)
-    kinds = torch.arange(num_species, device=x.device)
-    placed = (species.unsqueeze(1) == kinds).to(y.dtype).unsqueeze(2) * y.unsqueeze(1)  # -> [N, S, out]
-    return (x.T @ placed.flatten(1)).unflatten(1, (num_species, num_out)).transpose(0, 1)  # one product of matrices
+    made, kinds = x.new_zeros(x.size(1), num_species * num_out), torch.arange(num_species, device=x.device)
+    some = max(1, LARGEST // max(1, num_species * num_out))
+    for left, right, kind in zip(x.split(some), y.split(some), species.split(some), strict=True):
+        placed = (kind.unsqueeze(1) == kinds).to(y.dtype).unsqueeze(2) * right.unsqueeze(1)  # -> [rows, S, out]
+        made += left.T @ placed.flatten(1)  # one product of matrices for all elements
+    return made.unflatten(1, (num_species, num_out)).transpose(0, 1)

@@ -18,6 +18,9 @@ from equireann_pyg.ops.gpu import DEVICE
 EDGES, NARROW = 32, 32
 """Edges and channels of a block."""
 
+LARGEST = 2**26
+"""Numbers of a matrix that tells which edges belong to which rows; more edges are taken one part after the other."""
+
 
 @triton.jit
 def _block(r, row, centre, exponent, e, k, E, n):
@@ -109,10 +112,14 @@ def _checked(r: Tensor, f: Tensor, row: Tensor, s: Tensor, a: Tensor) -> tuple[T
     return tuple(check(name, tensor, *shape) for name, tensor, *shape in names)
 
 
-def _by_row(parts: Tensor, row: Tensor, table: Tensor) -> Tensor:
-    """Sums of what edges give to the rows of a table, in a fixed order."""
-    rows = torch.arange(table.size(0), device=row.device).unsqueeze(1)
-    return (rows == row).to(parts.dtype) @ parts  # -> [rows, n]
+def _by_row(parts: tuple[Tensor, Tensor], row: Tensor, num_rows: int) -> tuple[Tensor, ...]:
+    """Sums of what edges give to the rows of both tables, in a fixed order and with bounded memory."""
+    both, rows = torch.cat(parts, dim=1), torch.arange(num_rows, device=row.device).unsqueeze(1)  # -> [E, 2 n]
+    some = max(1, LARGEST // max(1, num_rows))
+    made = both.new_zeros(num_rows, both.size(1))
+    for numbers, part in zip(row.split(some), both.split(some), strict=True):
+        made += (rows == numbers).to(part.dtype) @ part  # -> [rows, 2 n]
+    return made.chunk(2, dim=1)
 
 
 @gaussians.kernel(DEVICE)
@@ -139,7 +146,7 @@ def _first(grad, r, envelope, row, centre, exponent, with_weights):
             )
     if not with_weights:
         return dr, df, ds, da
-    return dr, df, _by_row(ds, row, centre), _by_row(da, row, exponent)
+    return dr, df, *_by_row((ds, da), row, centre.size(0))
 
 
 @gaussians.kernel(DEVICE, "_double_backward")
@@ -154,4 +161,4 @@ def _second(h_r, h_f, h_s, h_a, grad, r, envelope, row, centre, exponent):
                 *(dg, dr, df, ds, da, tangents[0], tangents[1], tangents[3], tangents[4], grad.contiguous(), *inputs),
                 *(E, n, EDGES, min(power(n), NARROW)),
             )
-    return dg, dr, df, _by_row(ds, row, centre), _by_row(da, row, exponent)
+    return dg, dr, df, *_by_row((ds, da), row, centre.size(0))

@@ -15,14 +15,14 @@ def _edges(perm, other, first, end, EDGES: tl.constexpr):
     at = first + tl.arange(0, EDGES)
     there = at < end
     e = tl.load(perm + at, mask=there, other=0).to(tl.int64)
-    return e, tl.load(other + e, mask=there, other=0), there
+    return e, tl.load(other + e, mask=there, other=0).to(tl.int64), there
 
 
 @triton.jit
 def _edge(perm, other, at, end):
     """Number of an edge of an atom, and the atom at its other end."""
     e = tl.load(perm + at, mask=at < end, other=0).to(tl.int64)
-    return e, tl.load(other + e, mask=at < end, other=0)
+    return e, tl.load(other + e, mask=at < end, other=0).to(tl.int64)
 
 
 @triton.jit

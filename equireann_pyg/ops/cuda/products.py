@@ -13,16 +13,25 @@ from equireann_pyg.ops.coupled import coupled, degree_dot
 from equireann_pyg.ops.density import density
 from equireann_pyg.ops.element_linear import degree_linear
 from equireann_pyg.ops.gpu import DEVICE
-from equireann_pyg.ops.operator import Operator
+from equireann_pyg.ops.operator import Operator, tracing
 from equireann_pyg.ops.products import product_invariants, self_coupled
 
 
-@cache
 def _squares(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Entries and values of the products of equal components, by degree."""
+    return _made(components, device) if tracing() else _kept(components, device)
+
+
+def _made(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     degrees = [degree for degree, count in enumerate(components) for _ in range(count)]
     entries = torch.tensor([[m, m, degree, 0] for m, degree in enumerate(degrees)], dtype=torch.int32, device=device)
     return entries, torch.ones(len(degrees), dtype=torch.float64, device=device)
+
+
+@cache
+def _kept(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # they outlive the call, and serve training too
+        return _made(components, device)
 
 
 def _fits(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> bool:

@@ -18,13 +18,13 @@ SIZE = 1024
 
 
 @triton.jit(do_not_specialize=["size"])  # one kernel for all sizes
-def standardize(out, dx, x, g, h, species, mean, scale, limit, size, n, ORDER: tl.constexpr, SIZE: tl.constexpr):
+def standardize(out, dx, x, g, h, species, mean, scale, wide, size, n, ORDER: tl.constexpr, SIZE: tl.constexpr):
     """t, or its derivative of first or second order as it enters the gradients."""
     at = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
     there = at < size
     table = tl.load(species + at // n, mask=there, other=0) * n + at % n
-    sigma = tl.load(scale + table, mask=there, other=1.0)
-    t = (tl.load(x + at, mask=there, other=0.0) - tl.load(mean + table, mask=there, other=0.0)) / sigma / limit
+    sigma, a_sigma = tl.load(scale + table, mask=there, other=1.0), tl.load(wide + table, mask=there, other=1.0)
+    t = (tl.load(x + at, mask=there, other=0.0) - tl.load(mean + table, mask=there, other=0.0)) / a_sigma
     if ORDER == 0:
         tl.store(out + at, t, mask=there)
     else:
@@ -35,19 +35,22 @@ def standardize(out, dx, x, g, h, species, mean, scale, limit, size, n, ORDER: t
         else:
             h_e = tl.load(h + at, mask=there, other=0.0)
             tl.store(out + at, h_e * slope, mask=there)
-            tl.store(dx + at, -g_e * h_e * t * slope / ((1 + t * t) * sigma * limit), mask=there)
+            tl.store(dx + at, -g_e * h_e * t * slope / ((1 + t * t) * a_sigma), mask=there)
 
 
 def _launch(order: int, x: Tensor, species: Tensor, mean: Tensor, scale: Tensor, limit: float, *gh: Tensor) -> Any:
     N, n = x.shape
     out, dx = torch.empty_like(x), torch.empty_like(x) if order == 2 else x
     g, h = [*(check("gradient", part, N, n) for part in gh), x, x][:2]
-    inputs = check("species", species, N), check("mean", mean, len(mean), n), check("scale", scale, len(mean), n)
+    inputs = (
+        check("species", species, N),
+        check("mean", mean, len(mean), n),
+        check("scale", scale, len(mean), n),
+        scale * limit,
+    )
     if out.numel():
         with on(x):
-            standardize[blocks(x.numel(), SIZE),](
-                out, dx, x.contiguous(), g, h, *inputs, limit, x.numel(), n, order, SIZE
-            )
+            standardize[blocks(x.numel(), SIZE),](out, dx, x.contiguous(), g, h, *inputs, x.numel(), n, order, SIZE)
     return out, dx
 
 
