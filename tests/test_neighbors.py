@@ -235,3 +235,24 @@ def test_atoms_far_outside_of_the_cell(scale, spread):
         assert listed(data.edge_index, data.edge_shift) == expected
         count += len(expected)
     assert count > 200
+
+
+def test_what_a_gpu_searches():
+    skew = torch.tensor([[10.0, 0, 0], [9.0, 5.0, 0], [0, 0, 10.0]], dtype=torch.float64)  # 5 high along b, 4.9 along a
+    cubic, all_of_them = 10.0 * torch.eye(3), torch.ones(3, dtype=torch.bool)
+    assert neighbors.searchable_on_gpu(cubic, all_of_them, 5.0)
+    assert not neighbors.searchable_on_gpu(cubic, all_of_them, 5.01)
+    assert not neighbors.searchable_on_gpu(cubic, torch.tensor([True, True, False]), 3.0)
+    assert neighbors.searchable_on_gpu(skew, all_of_them, 2.4)
+    assert not neighbors.searchable_on_gpu(skew, all_of_them, 2.46)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("side", [4.0, 12.0, 25.0])
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, False, False)], ids=str)
+def test_a_gpu_finds_what_the_cpu_finds(side, pbc):
+    pos = side * torch.rand(60, 3, dtype=torch.float64)
+    cell = side * torch.tensor([[1.0, 0, 0], [0.3, 1, 0], [0, 0.2, 1]], dtype=torch.float64)
+    expected = radius_graph(pos, 3.0, cell, torch.tensor(pbc))
+    for mine, theirs in zip(radius_graph(pos.cuda(), 3.0, cell, torch.tensor(pbc)), expected, strict=True):
+        assert torch.equal(mine.cpu(), theirs)

@@ -20,7 +20,7 @@ MARGIN = 1e-5
 def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     """All pairs closer than ``cutoff`` by the cell lists of vesin; any cell, any mixture of periodic directions.
 
-    Positions on a GPU are searched there, where the cell is not smaller than two cutoffs, else on the CPU.
+    Positions on a GPU are searched there where :func:`searchable_on_gpu` says so, else on the CPU.
 
     Args:
         pos: ``[N, 3]`` in Angstrom.
@@ -30,18 +30,26 @@ def vesin_edges(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor) -> Edges:
     """
     from vesin import NeighborList
 
-    neighbors = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True)
-    pos, cell = pos.detach().double(), cell.detach().double()
-    try:
-        found = neighbors.compute(pos, cell.to(pos.device), pbc.to(pos.device), quantities="ijS")
-    except (RuntimeError, AttributeError, OSError):  # on a GPU: cells smaller than two cutoffs, or no CUDA for vesin
-        if not pos.is_cuda:
-            raise
-        found = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True).compute(
-            pos.cpu(), cell.cpu(), pbc.cpu(), quantities="ijS"
-        )
-    i, j, shift = (part.to(pos.device) for part in found)
+    radius, device = (1 + MARGIN) * cutoff, pos.device
+    where = device if pos.is_cuda and searchable_on_gpu(cell, pbc, radius) else torch.device("cpu")
+    system = pos.detach().double().to(where), cell.detach().double().to(where), pbc.to(where)
+    if where.type == "cuda":
+        torch.cuda.current_stream(where).synchronize()  # vesin has a stream of its own
+    found = NeighborList(cutoff=radius, full_list=True).compute(*system, quantities="ijS")
+    i, j, shift = (part.to(device) for part in found)
     return torch.stack([j, i]).long(), shift
+
+
+def searchable_on_gpu(cell: Tensor, pbc: Tensor, radius: float) -> bool:
+    """Whether a GPU finds all pairs: of a crystal whose cell is two radii high in every direction. That was checked on one.
+
+    Args:
+        cell: ``[3, 3]`` lattice vectors in rows, in Angstrom.
+        pbc: ``[3]`` periodic directions.
+        radius: that is searched, in Angstrom.
+    """
+    heights = 1 / torch.linalg.pinv(cell.detach().double().cpu()).norm(dim=0)  # -> [3]
+    return bool(pbc.all()) and bool((heights >= 2 * radius).all())
 
 
 def torch_cluster_edges(pos: Tensor, cutoff: float, batch: Tensor | None = None) -> Edges:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from equireann_pyg.inference.form import Form
 from equireann_pyg.potential.potential import Potential
 
 
-class BlockPotential:
+class BlockPotential(Form):
     """A potential that works through a large system block by block; the results are those of the potential.
 
     Message passing needs all atoms of one iteration before the next, so an evaluation is several sweeps over the system,
@@ -50,21 +50,6 @@ class BlockPotential:
         made = deepcopy(self.potential, {id(tensor): tensor for tensor in _tensors(self.potential)}).eval()
         cast(Any, made.model).block_size = self.block_size
         return made
-
-    @property
-    def cutoff(self) -> float:
-        """Cutoff of the potential in Angstrom."""
-        return self.potential.cutoff
-
-    @property
-    def elements(self) -> list[int]:
-        """Atomic numbers the potential knows."""
-        return self.potential.elements
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the arithmetic."""
-        return self.potential.dtype
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces and stress; arguments, results and errors as of :meth:`equireann_pyg.Potential.forward`."""

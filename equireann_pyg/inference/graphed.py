@@ -16,6 +16,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equireann_pyg.graph.labels import PER_ATOM
+from equireann_pyg.inference.form import Form
 from equireann_pyg.inference.padding import Sizes, empty_like, fill, fill_ghosts, fits, room_for, sizes_of
 from equireann_pyg.inference.recording import Recorder, Replay
 from equireann_pyg.potential.potential import Potential
@@ -25,7 +26,7 @@ KEPT = 12
 """Recordings that are kept, for different sizes, outputs and modes; that which has not been used for longest goes first."""
 
 
-class GraphedPotential:
+class GraphedPotential(Form):
     """A potential on a GPU that replays recorded evaluations (CUDA graphs); use and results are those of the potential.
 
     For molecular dynamics and relaxations of small systems, and for training. It shares the weights and the mode of the
@@ -66,21 +67,6 @@ class GraphedPotential:
     def training(self) -> bool:
         """Whether the potential is in training mode."""
         return self.potential.training
-
-    @property
-    def cutoff(self) -> float:
-        """Cutoff of the potential in Angstrom."""
-        return self.potential.cutoff
-
-    @property
-    def elements(self) -> list[int]:
-        """Atomic numbers the potential knows."""
-        return self.potential.elements
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the arithmetic."""
-        return self.potential.dtype
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces and stress; see :meth:`equireann_pyg.Potential.forward`.

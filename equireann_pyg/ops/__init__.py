@@ -8,7 +8,7 @@ from equireann_pyg.ops.density import density
 from equireann_pyg.ops.element_linear import degree_linear, element_linear
 from equireann_pyg.ops.extension import load_kernels
 from equireann_pyg.ops.gaussians import gaussians
-from equireann_pyg.ops.operator import Operator, by_reference, operator, register_kernels, tracing
+from equireann_pyg.ops.operator import Operator, by_reference, operator, tracing
 from equireann_pyg.ops.orbital_sum import edge_order, orbital_sum
 from equireann_pyg.ops.polynomials import polynomials
 from equireann_pyg.ops.products import product_invariants, self_coupled
@@ -29,7 +29,6 @@ __all__ = [
     "orbital_sum",
     "polynomials",
     "product_invariants",
-    "register_kernels",
     "self_coupled",
     "soft_standardize",
     "tracing",

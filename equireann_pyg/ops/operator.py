@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
@@ -160,10 +158,3 @@ class Operator(Generic[P, R]):
 def operator(reference: Callable[P, R]) -> Operator[P, R]:
     """Decorator that makes an operator of a function in plain torch."""
     return Operator(reference)
-
-
-def register_kernels(folder: Path) -> None:
-    """Run the modules of the folders in a folder, ``cuda/gaussians.py`` say, which register their kernels."""
-    for file in sorted(folder.glob("*/*.py")):
-        spec: Any = spec_from_file_location(f"{__package__}.{file.parent.name}.{file.stem}", file)
-        spec.loader.exec_module(module_from_spec(spec))

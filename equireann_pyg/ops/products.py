@@ -2,7 +2,7 @@ r"""Products of an orbital with itself and the invariants made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -62,5 +62,12 @@ def product_invariants(
         ``[N, k, n]`` with k = 1 + 3 (L + 1), or 1 + 2 (L + 1)
     """
     product = self_coupled.reference(orbital, weight, species, entries, values, orbital.size(1))  # -> [N, lm, n]
+    return invariants(orbital, product, components, fourth, degree_dot.reference)
+
+
+def invariants(
+    orbital: Tensor, product: Tensor, components: Sequence[int], fourth: bool, dot: Callable[..., Tensor]
+) -> Tensor:
+    """What :func:`product_invariants` makes of an orbital and its product, by a scalar product of every degree."""
     pairs = [(orbital, orbital), (orbital, product), *([(product, product)] if fourth else [])]
-    return torch.cat([orbital[:, :1], *(degree_dot.reference(a, b, components) for a, b in pairs)], dim=1)
+    return torch.cat([orbital[:, :1], *(dot(a, b, components) for a, b in pairs)], dim=1)

@@ -14,7 +14,7 @@ from equireann_pyg.ops.density import density
 from equireann_pyg.ops.element_linear import degree_linear
 from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.operator import Operator, tracing
-from equireann_pyg.ops.products import product_invariants, self_coupled
+from equireann_pyg.ops.products import invariants, product_invariants, self_coupled
 
 
 def _squares(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -64,8 +64,7 @@ def _product_invariants(
     fourth: bool,
 ) -> Tensor:
     product = coupled(orbital, orbital, weight, species, entries, values, orbital.size(1))  # -> [N, lm, n]
-    pairs = [(orbital, orbital), (orbital, product), *([(product, product)] if fourth else [])]
-    return torch.cat([orbital[:, :1], *(degree_dot(a, b, components) for a, b in pairs)], dim=1)
+    return invariants(orbital, product, components, fourth, degree_dot)
 
 
 def _density(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> Tensor:
