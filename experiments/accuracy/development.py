@@ -50,14 +50,20 @@ def hot(name: str) -> Case:
     )
 
 
-def heated(name: str, like: str) -> Case:
-    """A molecule trained at 300 K and also judged at 600 K, where it takes shapes that no training frame has."""
+def heated(name: str, elements: tuple[str, ...], atoms: int, far: int = 600) -> Case:
+    """A molecule trained at 300 K and also judged far hotter, where it takes shapes that no training frame has."""
     part = partial(Part, "made", str(HEATED), options={"command": "python -m experiments.accuracy.heated"})
     cold = f"{name}-300"
-    title = f"{name} by GFN2-xTB, 450 frames of 300 K; far: 600 K"
-    train, val, tests = part(cold, "0:450"), part(cold, "450:"), {"far": part(f"{name}-600", "::2")}
-    case = molecule(like)
-    return replace(case, name=f"dev-{name}-300", title=title, train=train, val=val, tests=tests)
+    return Case(
+        f"dev-{name}-300",
+        f"{name} by GFN2-xTB, 450 frames of 300 K; far: {far} K",
+        elements,
+        part(cold, "0:450"),
+        part(cold, "450:"),
+        {"far": part(f"{name}-{far}", "::2")},
+        cutoff=5.0,
+        energy_weight=float(atoms),
+    )
 
 
 def element(name: str) -> Case:
@@ -75,8 +81,9 @@ DEVELOPMENT = {
         *(molecule(name) for name in ("aspirin", "malonaldehyde", "naphthalene")),
         few("aspirin"),
         hot("malonaldehyde"),
-        heated("enol", "malonaldehyde"),
-        heated("aspirin", "aspirin"),
+        heated("enol", RMD17["malonaldehyde"], ATOMS["malonaldehyde"]),
+        heated("aspirin", RMD17["aspirin"], ATOMS["aspirin"]),
+        heated("ethoxypyridine", ("H", "C", "N", "O"), 20, far=1000),
         Case(
             "dev-alkanes",
             "Alkanes C4 to C8 and C10",

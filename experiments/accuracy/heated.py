@@ -1,12 +1,12 @@
 r"""Development sets of what a table asks for and no training set has: molecules hotter than those of the training.
 
-    pip install tblite
+    pip install tblite rdkit
     python -m experiments.accuracy.heated --data ~/data
 
-Molecular dynamics of the enol of malonaldehyde and of aspirin by GFN2-xTB (Bannwarth, Ehlert, Grimme, J. Chem. Theory
-Comput. 2019, 15, 1652), which stands in for quantum chemistry here: what a model makes of 600 K, trained at 300 K, does
-not depend on who computed the energies. Minutes on one core; frames that exist are kept. Neither is a molecule of a test set
-at several temperatures.
+Molecular dynamics of the enol of malonaldehyde, of aspirin and of 3-ethoxypyridin-2-amine by GFN2-xTB (Bannwarth, Ehlert,
+Grimme, J. Chem. Theory Comput. 2019, 15, 1652), which stands in for quantum chemistry here: what a model makes of 600 K,
+trained at 300 K, does not depend on who computed the energies. Minutes on one core for the first, half an hour for each of
+the others; frames that exist are kept. None is a molecule of a test set at several temperatures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from equireann_pyg.files import replacing, user_cache
 FOLDER = Path(__file__).parent / "work" / "heated"
 """Where the frames lie: ``enol-300.extxyz`` and so on."""
 
-TEMPERATURES = (300, 600)
+TEMPERATURES = {"enol": (300, 600), "ethoxypyridine": (300, 1000, 600), "aspirin": (300, 600)}
+"""Temperatures in K of each molecule; the seed of a run is its place among them."""
+
 SAMPLES, EVERY, BEFORE = 500, 60, 5000
 """Frames of each run, steps of 1 fs between them, and steps until the first one."""
 
@@ -40,6 +42,16 @@ ENOL = Atoms(
     ],
 )
 """HO-CH=CH-CHO with its hydrogen bond, roughly; it is relaxed before it moves."""
+
+
+def drawn(smiles: str) -> Atoms:
+    """A molecule as RDKit draws it in space, roughly."""
+    from rdkit import Chem  # only here: the trials need the frames, not the program
+    from rdkit.Chem import rdDistGeom
+
+    molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDistGeom.EmbedMolecule(molecule, randomSeed=0)
+    return Atoms([atom.GetSymbol() for atom in molecule.GetAtoms()], molecule.GetConformer().GetPositions())
 
 
 def aspirin(data: Path) -> Atoms:
@@ -71,12 +83,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=user_cache() / "datasets", help="folder of the data sets")
     data = parser.parse_args().data
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, start in (("enol", ENOL), ("aspirin", aspirin(data))):
-        for seed, temperature in enumerate(TEMPERATURES):
+    starts = {"enol": lambda: ENOL, "ethoxypyridine": lambda: drawn("CCOc1cccnc1N"), "aspirin": lambda: aspirin(data)}
+    for name, start in starts.items():
+        for seed, temperature in enumerate(TEMPERATURES[name]):
             file = FOLDER / f"{name}-{temperature}.extxyz"
             if file.exists():
                 continue
-            atoms = start.copy()
+            atoms = start().copy()
             atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
             BFGS(atoms, logfile=None).run(fmax=0.02)
             made = frames(atoms, temperature, seed)
