@@ -32,6 +32,7 @@ from equireann_pyg.nn import (
     CartesianMoments,
     Density,
     Descriptor,
+    Edges,
     EnergyReadout,
     Envelope,
     Equivariant,
@@ -238,14 +239,16 @@ class OrbitalNetwork(Plan):
     def _gathering_at_once(
         self, edge_index: Tensor, order: Tensor, edge_vec: Tensor, species: Tensor
     ) -> Callable[..., Tensor]:
-        ends = (species[edge_index[0]], species[edge_index[1]])
-        radial, angular, *envelopes = self.basis(edge_vec, *ends)  # once for all iterations
+        radial, angular, *envelopes = self.basis(edge_vec, species[edge_index[0]], species[edge_index[1]])
+        edges = Edges(edge_index, order, radial, angular, *envelopes)  # once for all iterations
 
         def gather(
             rule: MessageRule | None, coefficient: Tensor, message: Tensor | None, centres: slice | None = None
         ) -> Tensor:
-            (weight,) = envelopes[:1] if rule is None else rule.edge_filter(radial, *envelopes)
-            orbital = self.conv(coefficient, message, edge_index, radial, angular, weight, order)
+            if rule is None:
+                orbital = self.conv.over(edges, coefficient, None, edges.envelope)
+            else:
+                orbital = rule.gather(self.conv, coefficient, message, edges)
             orbital = orbital if centres is None else orbital[centres]
             return orbital if rule is None else rule.normalized(orbital)
 

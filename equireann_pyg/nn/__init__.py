@@ -7,8 +7,8 @@ from equireann_pyg.nn.angular import (
     cartesian_moments,
     solid_harmonics,
 )
-from equireann_pyg.nn.conv import OrbitalConv
-from equireann_pyg.nn.coupling import Coupling, ScaledSelfCoupling, SelfCoupling, clebsch_gordan
+from equireann_pyg.nn.conv import Edges, OrbitalConv
+from equireann_pyg.nn.coupling import Coupling, OuterCoupling, ScaledSelfCoupling, SelfCoupling, clebsch_gordan
 from equireann_pyg.nn.cutoff import (
     CosineCutoff,
     DecayingCutoff,
@@ -19,6 +19,7 @@ from equireann_pyg.nn.cutoff import (
 )
 from equireann_pyg.nn.descriptor import Density, Descriptor, OrbitalDensity, Shared
 from equireann_pyg.nn.e3nn_layout import e3nn_irreps, from_e3nn, to_e3nn
+from equireann_pyg.nn.directed import Directed
 from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
 from equireann_pyg.nn.isolation import isolation
 from equireann_pyg.nn.layout import Layout
@@ -48,6 +49,8 @@ __all__ = [
     "DegreeLinear",
     "Density",
     "Descriptor",
+    "Directed",
+    "Edges",
     "ElementGaussians",
     "ElementLinear",
     "ElementMLP",
@@ -67,6 +70,7 @@ __all__ = [
     "OrbitalConv",
     "OrbitalDensity",
     "OrbitalNorm",
+    "OuterCoupling",
     "PairGaussians",
     "PairRadial",
     "Plan",

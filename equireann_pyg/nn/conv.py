@@ -2,7 +2,7 @@ r"""The one heavy operation: sum atomic orbitals, and the neighbours' own orbita
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,28 @@ from equireann_pyg.ops import edge_order, orbital_sum
 
 STEPS = ("propagate", "message", "aggregate", "message_and_aggregate")
 """Steps of a PyG layer that can be watched by hooks."""
+
+
+class Edges(NamedTuple):
+    """What is known of every edge, the same for all iterations."""
+
+    index: Tensor
+    """Neighbours and centres, ``[2, E]``."""
+
+    order: Tensor
+    """Their :func:`~equireann_pyg.ops.edge_order`."""
+
+    radial: Tensor
+    """Radial functions R under their envelope, ``[E, n]``."""
+
+    angular: Tensor
+    """Angular part Y, ``[E, lm]``."""
+
+    envelope: Tensor
+    """Envelope of the messages, ``[E]``."""
+
+    radial_envelope: Tensor
+    """That of the radial functions, ``[E]``."""
 
 
 class OrbitalConv(MessagePassing):
@@ -95,6 +117,10 @@ class OrbitalConv(MessagePassing):
             envelope=envelope,
             size=(num_nodes, num_nodes),
         )  # -> [N, lm, n] or [N, lm, n + m]
+
+    def over(self, edges: Edges, coefficient: Tensor, orbital: OptTensor, envelope: Tensor) -> Tensor:
+        """The same, with all that is known of the edges in one."""
+        return self(coefficient, orbital, edges.index, edges.radial, edges.angular, envelope, edges.order)
 
     def _fusible(self) -> bool:
         """Whether one operator may stand in for ``propagate``: a plain sum of our messages that nobody watches."""

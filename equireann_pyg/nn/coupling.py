@@ -191,6 +191,62 @@ class SelfCoupling(_Product):
         return self_coupled(orbital, *self.table(species), (self.max_degree_out + 1) ** 2)
 
 
+class OuterCoupling(ExactBuffers):
+    r"""Orbitals again of an outer product of components, channel by channel.
+
+    .. math:: P_{i,l_3m_3,n} = \sum_{l_1 l_2} w_{l_1l_2l_3,n} \sum_{m_1 m_2} C^{l_3m_3}_{l_1m_1,l_2m_2}\, A_{i,l_1m_1,l_2m_2,n}
+
+    over all paths of natural parity. :class:`Coupling` is the same of a product of two orbitals; here a sum of products may
+    come in between, such as the one over neighbours.
+
+    Args:
+        max_degree: largest l of the first factor and of the result.
+        max_degree_second: largest l of the second factor.
+        num_channels: number of channels n.
+
+    Shapes:
+        - input: ``[N, (L+1)^2, (L_2+1)^2, n]``
+        - output: ``[N, (L+1)^2, n]``
+    """
+
+    exact = ("values",)
+    entries: Tensor
+    values: Tensor
+
+    def __init__(self, max_degree: int, max_degree_second: int, num_channels: int) -> None:
+        super().__init__()
+        self.max_degree, self.max_degree_second = max_degree, max_degree_second
+        both = max(max_degree, max_degree_second)
+        self.paths = [
+            (l1, l2, l3)
+            for l1, l2, l3 in coupling_paths(both, max_degree)
+            if l1 <= max_degree and l2 <= max_degree_second
+        ]
+        self.weight = torch.nn.Parameter(torch.empty(1, len(self.paths), num_channels))
+        entries, values = _entries(self.paths, symmetric=False)
+        first, second, *rest = entries.unbind(1)
+        pair = first * (max_degree_second + 1) ** 2 + second
+        self.register_buffer("entries", torch.stack([pair, torch.zeros_like(pair), *rest], dim=1), persistent=False)
+        self.register_buffer("values", values, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Normal weights that keep the variance of independent components."""
+        number = [sum(l3 == degree for _, _, l3 in self.paths) for degree in range(self.max_degree + 1)]
+        std = torch.tensor([number[l3] ** -0.5 for _, _, l3 in self.paths]).to(self.weight)
+        with torch.no_grad():
+            self.weight.normal_().mul_(std.unsqueeze(-1))
+
+    def forward(self, outer: Tensor) -> Tensor:
+        """Sum over the paths."""
+        ones = outer.new_ones(outer.size(0), 1, outer.size(3))
+        size = (self.max_degree + 1) ** 2
+        return coupled(outer.flatten(1, 2), ones, self.weight, None, self.entries, self.values, size)
+
+    def extra_repr(self) -> str:
+        return f"max_degree={self.max_degree}, max_degree_second={self.max_degree_second}, num_channels={self.weight.size(2)}"
+
+
 class ScaledSelfCoupling(SelfCoupling):
     """Product of an orbital with itself, brought to unit variance as by :class:`ScaledLinear`.
 

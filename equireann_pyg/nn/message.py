@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from equireann_pyg.nn.conv import Edges, OrbitalConv
 from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout, degree_of
@@ -72,6 +73,11 @@ class MessageRule(Plan):
     def gathered(self, before: Tensor, orbital: Tensor) -> Tensor:
         """What this rule is given as ``orbital_sum``, from that of the iteration before and the last orbital: their sum."""
         return before + orbital
+
+    def gather(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
+        """The sum over neighbours, ``[N, lm, n]`` or ``[N, lm, n + m]``, as :class:`~equireann_pyg.nn.OrbitalConv` makes it."""
+        (weight,) = self.edge_filter(edges.radial, edges.envelope, edges.radial_envelope)
+        return conv.over(edges, coefficient, message, weight)
 
     def normalized(self, orbital: Tensor) -> Tensor:
         """The orbital that the next iteration sees, from the sum over neighbours that this rule has filled: the same."""

@@ -61,11 +61,11 @@ class Separate(MessageRule):
         """Make the coefficient network, maps of the channels, product, filters and norm."""
         layout.require_harmonics("Separate")
         super().build(layout, num_features)
-        components, n, m = layout.components, layout.num_channels, self.num_messages
-        self.mix = ScaledLinear(components, n, m)  # U
-        self.narrow = ScaledLinear(components, n, m)  # W
-        self.coupling = ScaledSelfCoupling(layout.max_degree, m, layout.num_species)
-        self.of_product = DegreeLinear(components, m, m)  # V
+        n, m, passed = layout.num_channels, self.num_messages, self.passed(layout.components)
+        self.mix = ScaledLinear(passed, n, m)  # U
+        self.narrow = ScaledLinear(layout.components, n, m)  # W
+        self.coupling = ScaledSelfCoupling(layout.max_degree, m, layout.num_species, len(passed) - 1)
+        self.of_product = DegreeLinear(passed, m, m)  # V
         self.radial_filter = torch.nn.Parameter(torch.empty(layout.num_radial, m))  # F
         flat = torch.cat([torch.zeros(m - self.num_flat), torch.ones(self.num_flat)])  # q
         self.register_buffer("_flat", flat, persistent=False)
@@ -77,6 +77,10 @@ class Separate(MessageRule):
         super().reset_parameters()
         torch.nn.init.normal_(self.radial_filter)
 
+    def passed(self, components: tuple[int, ...]) -> tuple[int, ...]:
+        """Number of components of each degree of a message, from that of the orbitals: the same."""
+        return components
+
     def gathered(self, before: Tensor, orbital: Tensor) -> Tensor:
         """The last orbital: it holds what has travelled already."""
         return orbital
@@ -87,7 +91,7 @@ class Separate(MessageRule):
         """New coefficients, and what is made of the last orbital."""
         coefficient = coefficient * (1 + bounded(self.update(features, species)))
         product = self.coupling(self.narrow(orbital), species)  # -> [N, lm, m]
-        return coefficient, self.mix(orbital) + self.of_product(product)
+        return coefficient, self.mix(orbital[:, : product.size(1)]) + self.of_product(product)
 
     def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Learned filter of every channel, and the envelope on the last ones, ``[E, m]``."""
