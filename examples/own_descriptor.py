@@ -32,7 +32,7 @@ class Spectrum(nn.Descriptor):
         return torch.cat([square / (2 * degree + 1) for degree, square in enumerate(squares)], dim=1)
 
 
-for rule in (nn.Invariant(), nn.Equivariant(), nn.Separate()):
+for rule in (nn.Invariant(), nn.Equivariant(), nn.Directed()):
     torch.manual_seed(0)
     network = OrbitalNetwork(["H", "C"], 4.0, Spectrum(), rule, num_iterations=2)
     potential = Potential(network).double()

@@ -20,7 +20,7 @@ SAID = {
     "energy_and_forces": "ethanol: tensor",
     "fine_tuning": "forces along the twist",
     "molecular_dynamics": "the total energy stays within",
-    "own_descriptor": "Separate: 24 features",
+    "own_descriptor": "Directed: 24 features",
     "own_model": "largest force",
     "own_network": "with orbitals: error",
     "own_rule": "UpToDegree passes on 4 of 9 components",

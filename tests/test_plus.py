@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from equireann_pyg import EquiREANNPlus, Potential, load_potential, save_potential
-from equireann_pyg.potential.checkpoint import recipe
+from equireann_pyg.nn import Directed, Separate
+from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import assert_close, random_cluster, randomize
 from experiments.benchmarks.models import from_config
 
@@ -16,6 +17,17 @@ SIZES: dict[str, dict[str, int]] = {
     "m": {},
     "l": {"num_radial": 128, "num_products": 128, "num_messages": 32, "num_iterations": 2},
 }
+
+
+def test_files_of_before_have_messages_of_all_degrees() -> None:
+    """Up to version 0.1 the rule was ``Separate``, and files did not say so."""
+    model = EquiREANNPlus(["H", "C"], 4.0, None, 16, 8, 4, hidden_channels=[8], message_degree=None)
+    plan = recipe(model)
+    del plan["init_args"]["message_degree"]
+    again = build(plan)
+    assert type(again.given["rule"]) is Separate
+    again.load_state_dict(model.state_dict())
+    assert type(EquiREANNPlus(["H"]).given["rule"]) is Directed
 
 
 @pytest.mark.parametrize("size", SIZES)

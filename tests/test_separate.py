@@ -20,12 +20,14 @@ from equireann_pyg.nn import (
     DecayingCutoff,
     Density,
     Descriptor,
+    Directed,
     Equivariant,
     Layout,
     PairRadial,
     Separate,
     Shared,
     SphericalHarmonics,
+    clebsch_gordan,
 )
 from equireann_pyg.properties import Dipole, Polarizability
 from equireann_pyg.testing import (
@@ -40,11 +42,17 @@ from tests.test_compilation import assert_same
 from tests.test_network import inputs
 
 CUTOFF, N, M = 3.0, 5, 3
+RULES = {
+    "separate": Separate([6], M, 1),
+    "directed": Directed([6], M, 1),
+    "directed-2": Directed([6], M, 1, max_degree=2),
+}
+BOTH = pytest.mark.parametrize("rule", RULES)
 
 
-def network(num_iterations: int = 2, descriptor: Descriptor | None = None) -> OrbitalNetwork:
+def network(num_iterations: int = 2, descriptor: Descriptor | None = None, rule: str = "separate") -> OrbitalNetwork:
     """A small untrained network, without statistics."""
-    plans = ACEProducts(4) if descriptor is None else descriptor, Separate([6], M, 1), AllReadout([6])
+    plans = ACEProducts(4) if descriptor is None else descriptor, RULES[rule], AllReadout([6])
     radial = PairRadial(N, 1.5, DecayingCutoff())
     torch.manual_seed(0)
     return OrbitalNetwork(["H", "C"], CUTOFF, *plans, radial=radial, num_iterations=num_iterations)
@@ -55,12 +63,24 @@ def clusters(count: int = 16) -> Batch:
     return Batch.from_data_list([random_cluster([1, 6], CUTOFF, 8, seed=seed) for seed in range(count)])
 
 
-def prepared(num_iterations: int = 2, amplitude: float = 0.3, descriptor: Descriptor | None = None) -> OrbitalNetwork:
+def prepared(
+    num_iterations: int = 2, amplitude: float = 0.3, descriptor: Descriptor | None = None, rule: str = "separate"
+) -> OrbitalNetwork:
     """A small network with random parameters, and statistics."""
-    model = network(num_iterations, descriptor)
+    model = network(num_iterations, descriptor, rule)
     randomize(model, amplitude=amplitude)
     model.fit_statistics(*inputs(clusters(), model))
     return model
+
+
+def along_bonds(rule: Directed, message: Tensor, Y: Tensor) -> Tensor:
+    """Product of a message ``[E, l'm', m]`` with the direction of its edge ``[E, lm]``, coupled on the edge."""
+    made = message.new_zeros(len(Y), Y.size(1), M)
+    for p, path in enumerate(rule.coupling_along.paths):
+        first, second, third = (slice(degree**2, (degree + 1) ** 2) for degree in path)
+        product = torch.einsum("abc,ea,ebm->ecm", clebsch_gordan(*path), Y[:, first], message[:, second])
+        made[:, third] += rule.coupling_along.weight[0, p] * product
+    return made
 
 
 def by_edges(model: OrbitalNetwork, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> list[Tensor]:
@@ -78,29 +98,34 @@ def by_edges(model: OrbitalNetwork, z: Tensor, edge_index: Tensor, edge_vec: Ten
         features = scaling(descriptor(orbitals[-1], species), species)
         u = rule.update(features, species)
         c = c + c * u / (1 + u**2).sqrt()
-        message = rule.mix(orbitals[-1]) + rule.of_product(rule.coupling(rule.narrow(orbitals[-1]), species))
+        product = rule.of_product(rule.coupling(rule.narrow(orbitals[-1]), species))
+        message = rule.mix(orbitals[-1][:, : product.size(1)]) + product
         f = R @ rule.radial_filter / N**0.5 + far.unsqueeze(1) * torch.tensor([0.0] * (M - 1) + [1.0])
         local = total(torch.einsum("em,en->emn", Y, c[j] * R))
-        travelled = total(f.unsqueeze(1) * message[j])
+        passed = along_bonds(rule, message[j], Y) if isinstance(rule, Directed) else message[j]
+        travelled = total(f.unsqueeze(1) * passed)
         sizes = rule.norm.scale.repeat_interleave(torch.tensor([1, 3, 5]), dim=0)
         orbitals.append(torch.cat([local, travelled], dim=2) / sizes)
     return orbitals
 
 
-def test_recursion(double: torch.dtype) -> None:
-    model, data = prepared(), random_cluster([1, 6], CUTOFF)
+@BOTH
+def test_recursion(rule: str, double: torch.dtype) -> None:
+    model, data = prepared(rule=rule), random_cluster([1, 6], CUTOFF)
     expected = by_edges(model, *inputs(data, model))
     for t, (orbital, _) in enumerate(model.iterate(*inputs(data, model))):
         assert orbital.shape == (6, 9, N + M if t else N)
         assert_close(orbital, expected[t], 1e-12, f"orbital {t}")
 
 
-def test_three_iterations(double: torch.dtype) -> None:
-    assert_potential(Potential(prepared(3)).eval())
+@BOTH
+def test_three_iterations(rule: str, double: torch.dtype) -> None:
+    assert_potential(Potential(prepared(3, rule=rule)).eval())
 
 
-def test_every_tensor_starts_with_unit_variance() -> None:
-    model, data = network(3, ACEProducts(32)), clusters()
+@BOTH
+def test_every_tensor_starts_with_unit_variance(rule: str) -> None:
+    model, data = network(3, ACEProducts(32), rule), clusters()
     before = model.coefficient.detach().clone()
     model.fit_statistics(*inputs(data, model))
     assert torch.equal(model.coefficient, before)  # no growth: all orbitals are normalised
@@ -119,9 +144,10 @@ def test_every_tensor_starts_with_unit_variance() -> None:
         assert 0.25 < float(sizes[name].square().mean()) < 4.0, name
 
 
-def test_every_parameter_has_a_gradient_at_the_start() -> None:
+@BOTH
+def test_every_parameter_has_a_gradient_at_the_start(rule: str) -> None:
     """Beside the output layers of the networks, which start at zero: these are given numbers here."""
-    model, data = network(), clusters(4)
+    model, data = network(rule=rule), clusters(4)
     model.fit_statistics(*inputs(data, model))
     randomize(torch.nn.ModuleList([model.readout, *(rule.update for rule in model.rules)]))
     potential = Potential(model).train()
@@ -187,16 +213,18 @@ def test_properties_read_all_channels(reflect: bool, double: torch.dtype, tmp_pa
     assert_close(after["dipole"], before["dipole"] @ q.T, 1e-10, "dipole")
 
 
-def test_blocks(double: torch.dtype) -> None:
-    potential, data = Potential(prepared()).eval(), random_crystal([1, 6], CUTOFF, 3)
+@BOTH
+def test_blocks(rule: str, double: torch.dtype) -> None:
+    potential, data = Potential(prepared(rule=rule)).eval(), random_crystal([1, 6], CUTOFF, 3)
     expected = potential(data)
     for name, value in BlockPotential(potential, 1)(data).items():
         assert_close(value, expected[name], 1e-10, name)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's compiler
-def test_exported(tmp_path: Path, double: torch.dtype) -> None:
-    potential = Potential(prepared(1, descriptor=ACEProducts(2))).eval()
+@BOTH
+def test_exported(rule: str, tmp_path: Path, double: torch.dtype) -> None:
+    potential = Potential(prepared(1, descriptor=ACEProducts(2), rule=rule)).eval()
     export_potential(potential, tmp_path / "model.pt2")
     graph = from_ase(Atoms("CH2", [[0, 0, 0], [0, 1, 1], [1, 0, 0.3]]), CUTOFF)
     output, expected = load_exported(tmp_path / "model.pt2")(graph), potential(graph)
@@ -206,8 +234,9 @@ def test_exported(tmp_path: Path, double: torch.dtype) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiled(double: torch.dtype) -> None:
-    potential = Potential(prepared(1)).eval()
+@BOTH
+def test_compiled(rule: str, double: torch.dtype) -> None:
+    potential = Potential(prepared(1, rule=rule)).eval()
     compiled = CompiledPotential(potential)
     for data in (clusters(2), Batch.from_data_list([random_crystal([1, 6], CUTOFF, 3)])):
         assert_same(compiled(data, stress=None), potential(data), 1e-10)

@@ -51,7 +51,7 @@ from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.ops import edge_order
 from equireann_pyg.ops.values import readable
 
-RATTLE = 0.01
+RATTLE = 0.05
 """Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
 
 

@@ -1,11 +1,21 @@
-"""EquiREANN-plus: messages in channels of their own, beside the orbitals of a body-ordered descriptor."""
+"""EquiREANN-plus: messages that know from where they come, beside the orbitals of a body-ordered descriptor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from equireann_pyg.models.network import OrbitalNetwork
-from equireann_pyg.nn import ACEProducts, AllReadout, Angular, DecayingCutoff, PairRadial, Separate, SphericalHarmonics
+from equireann_pyg.nn import (
+    ACEProducts,
+    AllReadout,
+    Angular,
+    DecayingCutoff,
+    Directed,
+    PairRadial,
+    Separate,
+    SphericalHarmonics,
+)
 
 PER_DISTANCE = 16
 """Radial functions per width: their number over this is their width in units of their distance, so that more are as smooth."""
@@ -14,7 +24,7 @@ PER_DISTANCE = 16
 class EquiREANNPlus(OrbitalNetwork):
     r"""The most accurate model of the package for its cost; the defaults are those of the configuration ``equireann-plus-m``.
 
-    An :class:`OrbitalNetwork` of :class:`~equireann_pyg.nn.ACEProducts`, :class:`~equireann_pyg.nn.Separate` and
+    An :class:`OrbitalNetwork` of :class:`~equireann_pyg.nn.ACEProducts`, :class:`~equireann_pyg.nn.Directed` and
     :class:`~equireann_pyg.nn.AllReadout`, which take further settings there. The other sizes:
 
     ====================  ===========  ============  ============  ==============
@@ -34,7 +44,11 @@ class EquiREANNPlus(OrbitalNetwork):
         num_messages: number of channels m of messages.
         num_iterations: number of message-passing iterations T; structures far apart want more of them.
         hidden_channels: hidden widths of the coefficient and output networks.
+        message_degree: largest degree of a message; None for messages of all degrees that do not know from where they come
+            (:class:`~equireann_pyg.nn.Separate`), as in files of before.
     """
+
+    unstored: ClassVar[dict[str, Any]] = {"message_degree": None}
 
     def __init__(
         self,
@@ -46,16 +60,20 @@ class EquiREANNPlus(OrbitalNetwork):
         num_messages: int = 16,
         num_iterations: int = 1,
         hidden_channels: Sequence[int] = (32,),
+        message_degree: int | None = 1,
     ) -> None:
+        rule = Separate(hidden_channels, num_messages)
+        if message_degree is not None:
+            rule = Directed(hidden_channels, num_messages, max_degree=message_degree)
         super().__init__(
             elements,
             cutoff,
             ACEProducts(num_products, order=4),
-            Separate(hidden_channels, num_messages),
+            rule,
             AllReadout(hidden_channels),
             SphericalHarmonics(3) if angular is None else angular,
             radial=PairRadial(num_radial, num_radial / PER_DISTANCE, DecayingCutoff(power=6)),
             num_iterations=num_iterations,
         )
         self.num_radial, self.num_products, self.num_messages = num_radial, num_products, num_messages
-        self.hidden_channels = list(hidden_channels)
+        self.hidden_channels, self.message_degree = list(hidden_channels), message_degree

@@ -18,8 +18,8 @@ from equireann_pyg.nn.cutoff import (
     polynomial_cutoff,
 )
 from equireann_pyg.nn.descriptor import Density, Descriptor, OrbitalDensity, Shared
-from equireann_pyg.nn.e3nn_layout import e3nn_irreps, from_e3nn, to_e3nn
 from equireann_pyg.nn.directed import Directed
+from equireann_pyg.nn.e3nn_layout import e3nn_irreps, from_e3nn, to_e3nn
 from equireann_pyg.nn.energy import AllReadout, EnergyReadout, LastReadout
 from equireann_pyg.nn.isolation import isolation
 from equireann_pyg.nn.layout import Layout

@@ -19,7 +19,7 @@ STEPS = ("propagate", "message", "aggregate", "message_and_aggregate")
 class Edges(NamedTuple):
     """What is known of every edge, the same for all iterations."""
 
-    index: Tensor
+    edge_index: Tensor
     """Neighbours and centres, ``[2, E]``."""
 
     order: Tensor
@@ -120,7 +120,7 @@ class OrbitalConv(MessagePassing):
 
     def over(self, edges: Edges, coefficient: Tensor, orbital: OptTensor, envelope: Tensor) -> Tensor:
         """The same, with all that is known of the edges in one."""
-        return self(coefficient, orbital, edges.index, edges.radial, edges.angular, envelope, edges.order)
+        return self(coefficient, orbital, edges.edge_index, edges.radial, edges.angular, envelope, edges.order)
 
     def _fusible(self) -> bool:
         """Whether one operator may stand in for ``propagate``: a plain sum of our messages that nobody watches."""

@@ -12,7 +12,7 @@ from equireann_pyg.nn.linear import DegreeDot, DegreeLinear
 from equireann_pyg.ops import soft_standardize
 
 LIMIT = 10.0
-"""Features beyond this many standard deviations grow only logarithmically."""
+"""Features beyond this many times their size grow only logarithmically."""
 
 ORBITAL_LIMIT = 5.0
 """Root mean square, per component, at which the size of an orbital levels off."""
@@ -76,14 +76,27 @@ class ElementStandardize(torch.nn.Module):
 
 
 class SoftStandardize(ElementStandardize):
-    r"""Standardised features that grow only logarithmically far out, :math:`y = a \operatorname{asinh}(u / a)`, a = 10.
+    r"""Features half-way to unit variance that grow only logarithmically far out.
 
-    No structure, however compressed, then makes a recursion run away. Arguments and shapes as for
-    :class:`ElementStandardize`.
+    .. math:: y = a \operatorname{asinh}(u / a), \quad a = 10, \qquad u = (x - \mu_s) / \tau_s, \qquad
+        \tau_{sk} = \sigma_{sk}^{1/2} \, \bigl\langle \sigma_{sk} \bigr\rangle_k^{1/2}
+
+    Products of orbitals vary by factors of a thousand. As they come, the few largest are all that is learned from; with unit
+    variance each, what hardly varies in the training set counts as much as what varies most, and far from the set it runs
+    away. With the root of their deviations, and unit variance on the average, features keep half of their order. No
+    structure, however compressed, makes a recursion run away. Arguments and shapes as for :class:`ElementStandardize`.
     """
 
+    @torch.no_grad()
+    def fit(self, x: Tensor, species: Tensor, floor: float = 1e-3, only: Collection[int] | None = None) -> None:
+        """Take mean and scale of ``x [N, k]`` for every element that occurs; arguments as for :class:`ElementStandardize`."""
+        super().fit(x, species, floor, only)
+        for s in set(species.tolist()) if only is None else set(species.tolist()) & set(only):
+            deviation = self.scale[s].double()
+            self.scale[s] = (deviation * deviation.mean()).sqrt().to(self.scale.dtype)
+
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Standardise; beyond ten standard deviations features grow logarithmically."""
+        """Scale; beyond ten times their size features grow logarithmically."""
         return soft_standardize(x, species, self.mean, self.scale, LIMIT)
 
 

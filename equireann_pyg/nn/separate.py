@@ -51,15 +51,17 @@ class Separate(MessageRule):
         super().__init__(hidden_channels)
         if num_messages < 1:
             raise ValueError(
-                f"Separate: expected num_messages of 1 or more, got {num_messages}: Invariant passes on none"
+                f"{type(self).__name__}: expected num_messages of 1 or more, got {num_messages}: Invariant passes on none"
             )
         if not 0 <= num_flat <= num_messages:
-            raise ValueError(f"Separate: expected num_flat from 0 to num_messages = {num_messages}, got {num_flat}")
+            raise ValueError(
+                f"{type(self).__name__}: expected num_flat from 0 to num_messages = {num_messages}, got {num_flat}"
+            )
         self.num_messages, self.num_flat = num_messages, num_flat
 
     def build(self, layout: Layout, num_features: int) -> None:
         """Make the coefficient network, maps of the channels, product, filters and norm."""
-        layout.require_harmonics("Separate")
+        layout.require_harmonics(type(self).__name__)
         super().build(layout, num_features)
         n, m, passed = layout.num_channels, self.num_messages, self.passed(layout.components)
         self.mix = ScaledLinear(passed, n, m)  # U

@@ -65,7 +65,7 @@ def twist_signal(rule: nn.MessageRule, num_carbons: int = 9, cutoff: float = 4.0
 
 def main() -> None:
     """Print what each rule makes of the descriptor."""
-    for rule in (nn.Invariant(), nn.Equivariant(), nn.Filtered(), nn.Coupled(), nn.Separate()):
+    for rule in (nn.Invariant(), nn.Equivariant(), nn.Filtered(), nn.Coupled(), nn.Separate(), nn.Directed()):
         print(f"{type(rule).__name__:12s} {twist_signal(rule):.1e}")
 
 

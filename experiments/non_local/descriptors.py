@@ -31,7 +31,7 @@ DESCRIPTORS: dict[str, tuple[Plan, Plan]] = {
 if hasattr(nn, "MomentContractions"):
     DESCRIPTORS["MomentContractions"] = ({"class_path": "MomentContractions"}, MOMENTS)
 
-RULES = ("Local", "Invariant", "Equivariant", "Filtered", "Coupled", "Separate")
+RULES = ("Local", "Invariant", "Equivariant", "Filtered", "Coupled", "Separate", "Directed")
 HIDDEN = [64, 64]
 
 
@@ -54,7 +54,7 @@ def pairs() -> dict[str, Recipe]:
         f"{name} + {rule}": recipe(descriptor, angular, rule)
         for name, (descriptor, angular) in DESCRIPTORS.items()
         for rule in RULES
-        if not (rule in ("Coupled", "Separate") and angular is MOMENTS)
+        if not (rule in ("Coupled", "Separate", "Directed") and angular is MOMENTS)
     }
 
 

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from equireann_pyg.nn import SphericalHarmonics, solid_harmonics
-from equireann_pyg.nn.coupling import Coupling, ScaledSelfCoupling, SelfCoupling, clebsch_gordan, coupling_paths
+from equireann_pyg.nn.coupling import (
+    Coupling,
+    ScaledSelfCoupling,
+    SelfCoupling,
+    clebsch_gordan,
+    coupling_paths,
+)
 from equireann_pyg.ops import by_reference
 from equireann_pyg.testing import assert_close, random_orthogonal, representation
 

@@ -50,6 +50,21 @@ def test_constant_features_are_not_blown_up() -> None:
     assert torch.equal(scaling(zeros, torch.zeros(10, dtype=torch.int64)), zeros)
 
 
+def test_features_keep_half_of_their_order(dtype: torch.dtype) -> None:
+    """Deviations of 0.1 to 100: their roots, and unit variance on the average over the features."""
+    x, scaling = features(), SoftStandardize(3, 4)
+    scaling.fit(x, SPECIES)
+    for s in (0, 2):
+        size = ElementStandardize.forward(scaling, x, SPECIES)[s == SPECIES].std(0, correction=0)  # -> [k]
+        assert_close(size / size[0], (x[s == SPECIES].std(0) / x[s == SPECIES, 0].std(0)).sqrt(), 2e-4, "order")
+        assert_close(size.square().mean(), torch.tensor(1.0), 2e-4, "variance")
+    assert torch.equal(scaling.scale[1], torch.ones(4))
+    before, other = scaling.scale.clone(), x * 3
+    scaling.fit(other, SPECIES, only=[2])
+    assert torch.equal(scaling.scale[0], before[0])
+    assert_close(scaling.scale[2], 3 * before[2], 1e-5, "scale of the only element")
+
+
 def test_statistics_are_stored_but_not_trained() -> None:
     scaling = ElementStandardize(3, 4)
     assert not list(scaling.parameters())

@@ -1,0 +1,54 @@
+"""Messages that know from where they come: coupling of outer products, and the degrees of a message."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from equireann_pyg.nn import CartesianMoments, Coupling, Directed, OuterCoupling
+from equireann_pyg.ops import by_reference
+from equireann_pyg.testing import assert_close
+from tests.nn.test_descriptor import SPECIES, layout_of
+from tests.nn.test_separate import LAYOUT
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["kernels", "plain"])
+def test_outer_coupling_is_coupling_of_a_product(plain: bool, double: torch.dtype) -> None:
+    outer, both = OuterCoupling(2, 1, 5), Coupling(2, 5)
+    a, b = torch.randn(6, 9, 5), torch.randn(6, 4, 5)
+    with torch.no_grad():
+        both.weight.zero_()
+        for p, path in enumerate(outer.paths):
+            both.weight[:, both.paths.index(path)] = outer.weight[:, p]
+    assert len(outer.paths) == sum(l2 < 2 for _, l2, _ in both.paths)
+    expected = both(a, torch.cat([b, torch.zeros(6, 5, 5)], dim=1))
+    with by_reference() if plain else nullcontext():
+        assert_close(outer(a.unsqueeze(2) * b.unsqueeze(1)), expected, 1e-13, "product")
+
+
+def test_outer_coupling_at_the_start() -> None:
+    layer = OuterCoupling(3, 1, 4000)
+    variance = layer(torch.randn(20, 16, 4, 4000)).var(dim=0).mean(dim=-1)  # -> [lm]
+    assert variance.tolist() == pytest.approx([1.0] * 16, rel=0.2)
+    assert set(layer.state_dict()) == {"weight"}
+    assert layer.half().values.dtype == torch.float64
+    assert repr(layer) == "OuterCoupling(max_degree=3, max_degree_second=1, num_channels=4000)"
+
+
+@pytest.mark.parametrize("max_degree", [0, 1, 2])
+def test_messages_of_low_degree(max_degree: int) -> None:
+    """A message of the directed rule is the first degrees of the one that is not."""
+    (rule,) = Directed([6], 3, 1, max_degree).copies(LAYOUT, 6, 1)
+    _, message = rule(torch.randn(6, 6), torch.randn(6, 4), *[torch.randn(6, 9, 4)] * 2, SPECIES)
+    assert message.shape == (6, (max_degree + 1) ** 2, 3)
+
+
+def test_bad_degrees() -> None:
+    with pytest.raises(ValueError, match="Directed: expected max_degree of 0 or more, got -1"):
+        Directed([6], 3, 1, -1)
+    with pytest.raises(ValueError, match="Directed: expected max_degree of at most that of the orbitals, 2, got 3"):
+        Directed([6], 3, 1, 3).copies(LAYOUT, 6, 1)
+    with pytest.raises(ValueError, match="Directed needs spherical harmonics"):
+        Directed([6], 3, 1).copies(layout_of(CartesianMoments(2)), 6, 1)
