@@ -21,9 +21,9 @@ SIZES: dict[str, dict[str, int]] = {
 
 def test_files_of_before_have_messages_of_all_degrees() -> None:
     """Up to version 0.1 the rule was ``Separate``, and files did not say so."""
-    model = EquiREANNPlus(["H", "C"], 4.0, None, 16, 8, 4, hidden_channels=[8], message_degree=None)
+    model = EquiREANNPlus(["H", "C"], 4.0, None, 16, 8, 4, hidden_channels=[8], directed_degree=None)
     plan = recipe(model)
-    del plan["init_args"]["message_degree"]
+    del plan["init_args"]["directed_degree"]
     again = build(plan)
     assert type(again.given["rule"]) is Separate
     again.load_state_dict(model.state_dict())

@@ -41,14 +41,14 @@ class EquiREANNPlus(OrbitalNetwork):
         angular: angular part; default :class:`~equireann_pyg.nn.SphericalHarmonics` to degree 3.
         num_radial: number of radial channels n.
         num_products: number of channels k whose products up to fourth order are the features.
-        num_messages: number of channels m of messages.
+        num_messages: number of channels m of messages as they are sent.
         num_iterations: number of message-passing iterations T; structures far apart want more of them.
         hidden_channels: hidden widths of the coefficient and output networks.
-        message_degree: largest degree of a message; None for messages of all degrees that do not know from where they come
-            (:class:`~equireann_pyg.nn.Separate`), as in files of before.
+        directed_degree: largest degree of the messages that arrives directed as well; None for messages that do not know from
+            where they come (:class:`~equireann_pyg.nn.Separate`), as in files of before.
     """
 
-    unstored: ClassVar[dict[str, Any]] = {"message_degree": None}
+    unstored: ClassVar[dict[str, Any]] = {"directed_degree": None}
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class EquiREANNPlus(OrbitalNetwork):
         num_messages: int = 16,
         num_iterations: int = 1,
         hidden_channels: Sequence[int] = (32,),
-        message_degree: int | None = 1,
+        directed_degree: int | None = 1,
     ) -> None:
         rule = Separate(hidden_channels, num_messages)
-        if message_degree is not None:
-            rule = Directed(hidden_channels, num_messages, max_degree=message_degree)
+        if directed_degree is not None:
+            rule = Directed(hidden_channels, 2 * num_messages, max_degree=directed_degree)
         super().__init__(
             elements,
             cutoff,
@@ -76,4 +76,4 @@ class EquiREANNPlus(OrbitalNetwork):
             num_iterations=num_iterations,
         )
         self.num_radial, self.num_products, self.num_messages = num_radial, num_products, num_messages
-        self.hidden_channels, self.message_degree = list(hidden_channels), message_degree
+        self.hidden_channels, self.directed_degree = list(hidden_channels), directed_degree

@@ -53,35 +53,36 @@ class Separate(MessageRule):
             raise ValueError(
                 f"{type(self).__name__}: expected num_messages of 1 or more, got {num_messages}: Invariant passes on none"
             )
-        if not 0 <= num_flat <= num_messages:
-            raise ValueError(
-                f"{type(self).__name__}: expected num_flat from 0 to num_messages = {num_messages}, got {num_flat}"
-            )
         self.num_messages, self.num_flat = num_messages, num_flat
+        if not 0 <= num_flat <= self.num_sent:
+            raise ValueError(
+                f"{type(self).__name__}: expected num_flat from 0 to the {self.num_sent} messages that are sent, got {num_flat}"
+            )
+
+    @property
+    def num_sent(self) -> int:
+        """Number of channels of the messages as they are sent."""
+        return self.num_messages
 
     def build(self, layout: Layout, num_features: int) -> None:
         """Make the coefficient network, maps of the channels, product, filters and norm."""
         layout.require_harmonics(type(self).__name__)
         super().build(layout, num_features)
-        n, m, passed = layout.num_channels, self.num_messages, self.passed(layout.components)
-        self.mix = ScaledLinear(passed, n, m)  # U
-        self.narrow = ScaledLinear(layout.components, n, m)  # W
-        self.coupling = ScaledSelfCoupling(layout.max_degree, m, layout.num_species, len(passed) - 1)
-        self.of_product = DegreeLinear(passed, m, m)  # V
+        components, n, m = layout.components, layout.num_channels, self.num_sent
+        self.mix = ScaledLinear(components, n, m)  # U
+        self.narrow = ScaledLinear(components, n, m)  # W
+        self.coupling = ScaledSelfCoupling(layout.max_degree, m, layout.num_species)
+        self.of_product = DegreeLinear(components, m, m)  # V
         self.radial_filter = torch.nn.Parameter(torch.empty(layout.num_radial, m))  # F
         flat = torch.cat([torch.zeros(m - self.num_flat), torch.ones(self.num_flat)])  # q
         self.register_buffer("_flat", flat, persistent=False)
-        self.norm = OrbitalNorm(replace(layout, num_messages=m))
+        self.norm = OrbitalNorm(replace(layout, num_messages=self.num_messages))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new parameters, filters among them; no scales."""
         super().reset_parameters()
         torch.nn.init.normal_(self.radial_filter)
-
-    def passed(self, components: tuple[int, ...]) -> tuple[int, ...]:
-        """Number of components of each degree of a message, from that of the orbitals: the same."""
-        return components
 
     def gathered(self, before: Tensor, orbital: Tensor) -> Tensor:
         """The last orbital: it holds what has travelled already."""
@@ -93,11 +94,15 @@ class Separate(MessageRule):
         """New coefficients, and what is made of the last orbital."""
         coefficient = coefficient * (1 + bounded(self.update(features, species)))
         product = self.coupling(self.narrow(orbital), species)  # -> [N, lm, m]
-        return coefficient, self.mix(orbital[:, : product.size(1)]) + self.of_product(product)
+        return coefficient, self.mix(orbital) + self.of_product(product)
 
     def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Learned filter of every channel, and the envelope on the last ones, ``[E, m]``."""
-        return (learned(radial, self.radial_filter) + envelope.unsqueeze(-1) * self._flat,)  # type: ignore[operator]
+        return (self.filtered(radial, envelope, self.radial_filter),)
+
+    def filtered(self, radial: Tensor, envelope: Tensor, weight: Tensor) -> Tensor:
+        """A learned filter of every channel that is sent, and the envelope on the last ones, ``[E, m]``."""
+        return learned(radial, weight) + envelope.unsqueeze(-1) * self._flat  # type: ignore[operator]
 
     def normalized(self, orbital: Tensor) -> Tensor:
         """Every degree of the local orbitals, and every degree and channel of the messages, of unit size."""

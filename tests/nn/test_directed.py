@@ -37,18 +37,29 @@ def test_outer_coupling_at_the_start() -> None:
     assert repr(layer) == "OuterCoupling(max_degree=3, max_degree_second=1, num_channels=4000)"
 
 
-@pytest.mark.parametrize("max_degree", [0, 1, 2])
-def test_messages_of_low_degree(max_degree: int) -> None:
-    """A message of the directed rule is the first degrees of the one that is not."""
-    (rule,) = Directed([6], 3, 1, max_degree).copies(LAYOUT, 6, 1)
-    _, message = rule(torch.randn(6, 6), torch.randn(6, 4), *[torch.randn(6, 9, 4)] * 2, SPECIES)
-    assert message.shape == (6, (max_degree + 1) ** 2, 3)
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ((6, 1, -1), "expected max_degree of 0 or more, got -1"),
+        ((5, 1), "expected an even num_messages, of which half are directed, got 5"),
+        ((6, 4), "expected num_flat from 0 to the 3 messages that are sent, got 4"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(plan: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"Directed: {message}"):
+        Directed([6], *plan)
 
 
-def test_bad_degrees() -> None:
-    with pytest.raises(ValueError, match="Directed: expected max_degree of 0 or more, got -1"):
-        Directed([6], 3, 1, -1)
+def test_orbitals_that_do_not_do() -> None:
     with pytest.raises(ValueError, match="Directed: expected max_degree of at most that of the orbitals, 2, got 3"):
-        Directed([6], 3, 1, 3).copies(LAYOUT, 6, 1)
+        Directed([6], 6, 1, 3).copies(LAYOUT, 6, 1)
     with pytest.raises(ValueError, match="Directed needs spherical harmonics"):
-        Directed([6], 3, 1).copies(layout_of(CartesianMoments(2)), 6, 1)
+        Directed([6], 6, 1).copies(layout_of(CartesianMoments(2)), 6, 1)
+
+
+def test_a_message_is_sent_with_all_degrees() -> None:
+    (rule,) = Directed([6], 6, 1).copies(LAYOUT, 6, 1)
+    _, message = rule(torch.randn(6, 6), torch.randn(6, 4), *[torch.randn(6, 9, 4)] * 2, SPECIES)
+    assert message.shape == (6, 9, 3)
+    assert float(rule.directed_filter.detach().std()) > 0.3

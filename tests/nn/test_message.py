@@ -37,7 +37,7 @@ RULES: dict[str, MessageRule] = {
     "filtered": Filtered([6]),
     "coupled": Coupled([6], num_channels=3),
     "separate": Separate([6], num_messages=3, num_flat=1),
-    "directed": Directed([6], num_messages=3, num_flat=1),
+    "directed": Directed([6], num_messages=6, num_flat=1),
 }
 COUPLED = ("coupled", "separate", "directed")
 """Rules that couple degrees, and so need harmonics."""
@@ -194,7 +194,7 @@ def test_every_message_turns_with_the_orbitals(plan: MessageRule, reflect: bool,
 
 def test_gradients_of_every_rule_on_both_paths(plan: MessageRule, double: torch.dtype) -> None:
     rule, (*given, _) = built(plan), inputs()
-    apart = ("radial_filter", "coupling_along.weight")  # of the edges and of the sum over them
+    apart = ("radial_filter", "directed_filter", "coupling_along.weight")  # of the edges and of the sum over them
     names = [name for name, _ in rule.named_parameters() if name not in apart]
     tensors = [value[:2].clone().requires_grad_() for value in given]
     used = (

@@ -125,8 +125,8 @@ def test_statistics_are_taken_on_the_way(double: torch.dtype) -> None:
     ("arguments", "message"),
     [
         ({"num_messages": 0}, "expected num_messages of 1 or more, got 0: Invariant passes on none"),
-        ({"num_messages": 4, "num_flat": 5}, "expected num_flat from 0 to num_messages = 4, got 5"),
-        ({"num_flat": -1}, "expected num_flat from 0 to num_messages = 32, got -1"),
+        ({"num_messages": 4, "num_flat": 5}, "expected num_flat from 0 to the 4 messages that are sent, got 5"),
+        ({"num_flat": -1}, "expected num_flat from 0 to the 32 messages that are sent, got -1"),
     ],
     ids=str,
 )
