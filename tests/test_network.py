@@ -235,7 +235,7 @@ def sizes(model: OrbitalNetwork, data: Data) -> Iterator[tuple[str, float]]:
     def watch(name: str) -> Any:
         return lambda part, given, output: found.append((name, float(output.square().mean())))
 
-    kinds = ("ScaledLinear", "ScaledSelfCoupling", "DegreeLinear", "SoftLimit", "SoftStandardize")
+    kinds = ("ScaledLinear", "ScaledSelfCoupling", "DegreeLinear", "SoftLimit", "SoftStandardize", "HalfStandardize")
     hooks = [
         part.register_forward_hook(watch(name)) for name, part in model.named_modules() if type(part).__name__ in kinds
     ]

@@ -44,7 +44,6 @@ from equireann_pyg.nn import (
     Plan,
     PolynomialCutoff,
     Radial,
-    SoftStandardize,
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate
@@ -148,7 +147,7 @@ class OrbitalNetwork(Plan):
         self.reset_parameters()
 
     def _build(self, descriptor: Descriptor, rule: MessageRule, readout: EnergyReadout, radial: Radial) -> None:
-        num_species, count = len(self.elements), self.num_iterations + 1
+        num_species = len(self.elements)
         cartesian = isinstance(self.angular, CartesianMoments)
         local = Layout(tuple(self.angular.components), radial.num_radial, num_species, cartesian)
         layouts = layouts_of(local, rule, self.num_iterations)
@@ -158,7 +157,8 @@ class OrbitalNetwork(Plan):
         self.conv = OrbitalConv(concat=rule.num_messages > 0)
         self.descriptors = torch.nn.ModuleList(copies(descriptor, layouts))
         self.num_features = common_count(self.descriptors)
-        self.scalings = torch.nn.ModuleList(SoftStandardize(num_species, self.num_features) for _ in range(count))
+        scalings = (part.scaling(num_species, self.num_features) for part in self.descriptors)  # type: ignore[operator]
+        self.scalings = torch.nn.ModuleList(scalings)
         self.rules = torch.nn.ModuleList(copies(rule, layouts[:-1], self.num_features))
         (self.readout,) = readout.copies(num_species, self.num_features, self.num_iterations, 1)
         self.register_buffer("_species", _species_table(self.elements), persistent=False)

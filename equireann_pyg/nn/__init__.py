@@ -32,7 +32,14 @@ from equireann_pyg.nn.products import ACEProducts, PowerSpectrum
 from equireann_pyg.nn.radial import ElementGaussians, ElementRadial, GaussianRadial, PairGaussians, PairRadial, Radial
 from equireann_pyg.nn.readout import ScalarReadout, TensorReadout, VectorReadout
 from equireann_pyg.nn.repulsion import ZBL
-from equireann_pyg.nn.scaling import ElementStandardize, OrbitalNorm, ScaledLinear, SoftLimit, SoftStandardize
+from equireann_pyg.nn.scaling import (
+    ElementStandardize,
+    HalfStandardize,
+    OrbitalNorm,
+    ScaledLinear,
+    SoftLimit,
+    SoftStandardize,
+)
 from equireann_pyg.nn.separate import Separate
 
 __all__ = [
@@ -61,6 +68,7 @@ __all__ = [
     "Equivariant",
     "Filtered",
     "GaussianRadial",
+    "HalfStandardize",
     "Invariant",
     "LastReadout",
     "Layout",

@@ -7,13 +7,14 @@ turns these into invariants. :class:`~equireann_pyg.models.OrbitalNetwork` makes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.plan import Plan
+from equireann_pyg.nn.scaling import ElementStandardize, SoftStandardize
 from equireann_pyg.ops import density
 
 
@@ -30,6 +31,9 @@ class Descriptor(Plan):
 
     num_features: int
     """Number of features k; known once built."""
+
+    scaling: ClassVar[type[ElementStandardize]] = SoftStandardize
+    """How a network brings the features to size."""
 
     def build(self, layout: Layout) -> None:
         """Make the parameters for orbitals of this layout, of ``num_channels`` channels, and set ``num_features``.

@@ -9,7 +9,7 @@ from equireann_pyg.nn.coupling import ScaledSelfCoupling
 from equireann_pyg.nn.descriptor import Descriptor
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.linear import DegreeDot
-from equireann_pyg.nn.scaling import ScaledLinear
+from equireann_pyg.nn.scaling import HalfStandardize, ScaledLinear
 from equireann_pyg.ops import product_invariants
 
 MAX_ORDER = 4
@@ -62,6 +62,8 @@ class ACEProducts(Descriptor):
     Raises:
         ValueError: if ``order`` is out of range; when built on Cartesian moments.
     """
+
+    scaling = HalfStandardize
 
     def __init__(self, num_channels: int = 32, order: int = 4) -> None:
         super().__init__()

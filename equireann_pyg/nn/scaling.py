@@ -76,15 +76,26 @@ class ElementStandardize(torch.nn.Module):
 
 
 class SoftStandardize(ElementStandardize):
-    r"""Features half-way to unit variance that grow only logarithmically far out.
+    r"""Standardised features that grow only logarithmically far out, :math:`y = a \operatorname{asinh}(u / a)`, a = 10.
 
-    .. math:: y = a \operatorname{asinh}(u / a), \quad a = 10, \qquad u = (x - \mu_s) / \tau_s, \qquad
+    No structure, however compressed, then makes a recursion run away. Arguments and shapes as for
+    :class:`ElementStandardize`.
+    """
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Standardise; beyond ten times their size features grow logarithmically."""
+        return soft_standardize(x, species, self.mean, self.scale, LIMIT)
+
+
+class HalfStandardize(SoftStandardize):
+    r"""The same half-way: features keep half of their order.
+
+    .. math:: u = (x - \mu_s) / \tau_s, \qquad
         \tau_{sk} = \sigma_{sk}^{1/2} \, \bigl\langle \sigma_{sk} \bigr\rangle_k^{1/2}
 
-    Products of orbitals vary by factors of a thousand. As they come, the few largest are all that is learned from; with unit
-    variance each, what hardly varies in the training set counts as much as what varies most, and far from the set it runs
-    away. With the root of their deviations, and unit variance on the average, features keep half of their order. No
-    structure, however compressed, makes a recursion run away. Arguments and shapes as for :class:`ElementStandardize`.
+    Products of many orbitals vary by factors of a thousand. As they come, the few largest are all that is learned from; with
+    unit variance each, what hardly varies in the training set counts as much as what varies most, and far from the set it
+    runs away. With the root of their deviations, and unit variance on the average, half of their order is kept.
     """
 
     @torch.no_grad()
@@ -94,10 +105,6 @@ class SoftStandardize(ElementStandardize):
         for s in set(species.tolist()) if only is None else set(species.tolist()) & set(only):
             deviation = self.scale[s].double()
             self.scale[s] = (deviation * deviation.mean()).sqrt().to(self.scale.dtype)
-
-    def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Scale; beyond ten times their size features grow logarithmically."""
-        return soft_standardize(x, species, self.mean, self.scale, LIMIT)
 
 
 class ScaledLinear(DegreeLinear):

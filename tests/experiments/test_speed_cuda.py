@@ -82,7 +82,7 @@ def test_kernels_and_references_of_operators_agree(tmp_path, capsys):
     operators.main(["--seconds", "0", "--names", "gaussians", "orbital_sum", "--out", str(tmp_path)])
     with open(tmp_path / "operators.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["order"] for row in rows] == 3 * ["forward", "first", "second"]
+    assert [row["order"] for row in rows] == 4 * ["forward", "first", "second"]
     assert all(float(row["deviation"]) < 1e-4 and float(row["kernel us"]) > 0 and not row["note"] for row in rows)
     assert list(rows[0]) == list(OPERATOR_COLUMNS)
     assert "orbital_sum" in capsys.readouterr().out
