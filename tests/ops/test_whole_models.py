@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -39,10 +40,18 @@ def test_energy_forces_and_stress(
     kind: type[EquiREANN], graph: str, make_potential: Callable[..., Potential], dtype: torch.dtype
 ) -> None:
     potential, data = make_potential(kind).eval(), GRAPHS[graph]()
+    with by_reference():
+        exact = copy.deepcopy(potential).double()(data)
     for name, actual, expected in both_paths(lambda: potential(data)):
         known = expected.isfinite()
         assert torch.equal(known, actual.isfinite())
-        assert_close(actual[known], expected[known], 1e-5 if dtype == torch.float32 else 1e-11, name)
+        if dtype == torch.float64:
+            assert_close(actual[known], expected[known], 1e-11, name)
+        else:  # the plain path in single precision rounds as well: kernels may be off by as much, from what is exact
+            truth = exact[name].detach()[known]
+            rounding = float((expected[known] - truth).abs().max() / truth.abs().max())
+            assert rounding < 1e-4
+            assert_close(actual[known].double(), truth.double(), max(1e-5, 2 * rounding), name)
 
 
 @pytest.mark.usefixtures("kernels")
