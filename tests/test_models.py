@@ -101,7 +101,7 @@ def test_encoder_equivariance(angular: Any, reflect: bool, make_potential: MakeP
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_statistics(kind: type[EquiREANN], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("equireann_pyg.models.network.RATTLE", 0.0)
+    monkeypatch.setattr("equireann_pyg.nn.scaling.RATTLE", 0.0)
     model = kind(["H", "C"], 3.0, num_radial=4, num_density=8, hidden_channels=[8])
     randomize(model)
     graphs = [random_cluster([1, 6], 3.0, 8, seed=seed) for seed in range(8)] + sample_graphs([1, 6], 3.0)[2:]

@@ -90,7 +90,7 @@ def test_errors_are_those_of_the_whole_set(graphs):
 
 
 def test_preparation_centres_and_scales(graphs, monkeypatch):
-    monkeypatch.setattr("equireann_pyg.models.network.RATTLE", 0.0)
+    monkeypatch.setattr("equireann_pyg.nn.scaling.RATTLE", 0.0)
     potential = Potential(small())
     prepare_potential(potential, graphs)
     energies = torch.cat([potential.eval()(graph)["energy"] for graph in graphs])

@@ -46,12 +46,9 @@ from equireann_pyg.nn import (
     Radial,
     SphericalHarmonics,
 )
-from equireann_pyg.nn.scaling import calibrate
+from equireann_pyg.nn.scaling import calibrate, rattled
 from equireann_pyg.ops import edge_order
 from equireann_pyg.ops.values import readable
-
-RATTLE = 0.05
-"""Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
 
 
 class Embedding(NamedTuple):
@@ -248,7 +245,7 @@ class OrbitalNetwork(Plan):
             if rule is None:
                 orbital = self.conv.over(edges, coefficient, None, edges.envelope)
             else:
-                orbital = rule.gather(self.conv, coefficient, message, edges)
+                orbital = rule.neighbour_sum(self.conv, coefficient, message, edges)
             orbital = orbital if centres is None else orbital[centres]
             return orbital if rule is None else rule.normalized(orbital)
 
@@ -288,8 +285,7 @@ class OrbitalNetwork(Plan):
         neighbours = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
         for rule in self.rules:
             rule.fit_neighbours(neighbours)  # type: ignore[operator]
-        noise = torch.randn(edge_vec.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        calibrate(self, z, edge_index, edge_vec + RATTLE * noise.to(edge_vec))
+        calibrate(self, z, edge_index, rattled(edge_vec))
 
 
 def _species_table(elements: Iterable[int]) -> Tensor:

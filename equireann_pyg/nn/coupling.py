@@ -88,7 +88,7 @@ def _upper(size: int) -> Tensor:
 
 
 class _Product(ExactBuffers):
-    """What both products share: weights of the paths and the sum over them."""
+    """What all products share: weights of the paths, and the table of what is multiplied."""
 
     exact = ("values",)
     _symmetric: bool
@@ -96,17 +96,24 @@ class _Product(ExactBuffers):
     values: Tensor
 
     def __init__(
-        self, max_degree: int, num_channels: int, num_species: int = 1, max_degree_out: int | None = None
+        self,
+        max_degree: int,
+        num_channels: int,
+        num_species: int = 1,
+        max_degree_out: int | None = None,
+        max_degree_second: int | None = None,
     ) -> None:
         super().__init__()
         self.max_degree = max_degree
+        self.max_degree_second = max_degree if max_degree_second is None else max_degree_second
         self.max_degree_out = max_degree if max_degree_out is None else max_degree_out
         if not 0 <= self.max_degree_out <= 2 * max_degree:
             raise ValueError(
                 f"{type(self).__name__}: expected 0 <= max_degree_out <= {2 * max_degree}, twice max_degree, got "
                 f"{self.max_degree_out}"
             )
-        self.paths = coupling_paths(max_degree, self.max_degree_out, self._symmetric)
+        paths = coupling_paths(max_degree, self.max_degree_out, self._symmetric)
+        self.paths = [path for path in paths if path[1] <= self.max_degree_second]
         self.weight = torch.nn.Parameter(torch.empty(num_species, len(self.paths), num_channels))
         entries, values = _entries(self.paths, self._symmetric)
         self.register_buffer("entries", entries, persistent=False)
@@ -191,7 +198,7 @@ class SelfCoupling(_Product):
         return self_coupled(orbital, *self.table(species), (self.max_degree_out + 1) ** 2)
 
 
-class OuterCoupling(ExactBuffers):
+class OuterCoupling(_Product):
     r"""Orbitals again of an outer product of components, channel by channel.
 
     .. math:: P_{i,l_3m_3,n} = \sum_{l_1 l_2} w_{l_1l_2l_3,n} \sum_{m_1 m_2} C^{l_3m_3}_{l_1m_1,l_2m_2}\, A_{i,l_1m_1,l_2m_2,n}
@@ -201,7 +208,7 @@ class OuterCoupling(ExactBuffers):
 
     Args:
         max_degree: largest l of the first factor and of the result.
-        max_degree_second: largest l of the second factor.
+        max_degree_second: largest l of the second factor, at most ``max_degree``.
         num_channels: number of channels n.
 
     Shapes:
@@ -209,39 +216,18 @@ class OuterCoupling(ExactBuffers):
         - output: ``[N, (L+1)^2, n]``
     """
 
-    exact = ("values",)
-    entries: Tensor
-    values: Tensor
+    _symmetric = False
 
     def __init__(self, max_degree: int, max_degree_second: int, num_channels: int) -> None:
-        super().__init__()
-        self.max_degree, self.max_degree_second = max_degree, max_degree_second
-        both = max(max_degree, max_degree_second)
-        self.paths = [
-            (l1, l2, l3)
-            for l1, l2, l3 in coupling_paths(both, max_degree)
-            if l1 <= max_degree and l2 <= max_degree_second
-        ]
-        self.weight = torch.nn.Parameter(torch.empty(1, len(self.paths), num_channels))
-        entries, values = _entries(self.paths, symmetric=False)
-        first, second, *rest = entries.unbind(1)
+        super().__init__(max_degree, num_channels, max_degree_second=max_degree_second)
+        first, second, *rest = self.entries.unbind(1)
         pair = first * (max_degree_second + 1) ** 2 + second
-        self.register_buffer("entries", torch.stack([pair, torch.zeros_like(pair), *rest], dim=1), persistent=False)
-        self.register_buffer("values", values, persistent=False)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Normal weights that keep the variance of independent components."""
-        number = [sum(l3 == degree for _, _, l3 in self.paths) for degree in range(self.max_degree + 1)]
-        std = torch.tensor([number[l3] ** -0.5 for _, _, l3 in self.paths]).to(self.weight)
-        with torch.no_grad():
-            self.weight.normal_().mul_(std.unsqueeze(-1))
+        self.entries = torch.stack([pair, torch.zeros_like(pair), *rest], dim=1)
 
     def forward(self, outer: Tensor) -> Tensor:
         """Sum over the paths."""
         ones = outer.new_ones(outer.size(0), 1, outer.size(3))
-        size = (self.max_degree + 1) ** 2
-        return coupled(outer.flatten(1, 2), ones, self.weight, None, self.entries, self.values, size)
+        return coupled(outer.flatten(1, 2), ones, *self.table(None), (self.max_degree + 1) ** 2)
 
     def extra_repr(self) -> str:
         return f"max_degree={self.max_degree}, max_degree_second={self.max_degree_second}, num_channels={self.weight.size(2)}"

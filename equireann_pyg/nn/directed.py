@@ -79,10 +79,10 @@ class Directed(Separate):
             torch.nn.init.normal_(self.directed_filter)
             self.coupling_along.reset_parameters()
 
-    def gather(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
+    def neighbour_sum(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
         """Local orbitals, messages as they are, and messages along their bonds, ``[N, lm, n + 2 m]``."""
         assert message is not None
-        orbital = super().gather(conv, coefficient, message, edges)  # -> [N, lm, n + m]
+        orbital = super().neighbour_sum(conv, coefficient, message, edges)  # -> [N, lm, n + m]
         low = message[:, : (self.max_degree + 1) ** 2]  # -> [N, l'm', m]
         weight = self.filtered(edges.radial, edges.envelope, self.directed_filter)  # -> [E, m]
         along = edges._replace(radial=weight.repeat(1, low.size(1)))  # g for each component, [E, l'm' m]

@@ -74,7 +74,7 @@ class MessageRule(Plan):
         """What this rule is given as ``orbital_sum``, from that of the iteration before and the last orbital: their sum."""
         return before + orbital
 
-    def gather(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
+    def neighbour_sum(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
         """The sum over neighbours, ``[N, lm, n]`` or ``[N, lm, n + m]``, as :class:`~equireann_pyg.nn.OrbitalConv` makes it."""
         (weight,) = self.edge_filter(edges.radial, edges.envelope, edges.radial_envelope)
         return conv.over(edges, coefficient, message, weight)

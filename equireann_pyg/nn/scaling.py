@@ -21,6 +21,9 @@ ORBITAL_LIMIT = 5.0
 NOTHING = 1e-6
 """Size of an orbital relative to the largest below which it is rounding noise."""
 
+RATTLE = 0.05
+"""Displacement in Angstrom under which features are measured, so that stiff directions a training set leaves out count."""
+
 
 class ElementStandardize(torch.nn.Module):
     r"""Shift and scale the features of each element, :math:`u = (x - \mu_s) / \sigma_s`.
@@ -65,7 +68,11 @@ class ElementStandardize(torch.nn.Module):
             mean, size = rows.mean(0), rows.square().mean(0).sqrt()
             deviation = (rows - mean).square().mean(0).sqrt()
             self.mean[s] = mean.to(self.mean.dtype)
-            self.scale[s] = torch.maximum(deviation, floor * size + 1e-12).to(self.scale.dtype)
+            self.scale[s] = self.scale_of(torch.maximum(deviation, floor * size + 1e-12).to(self.scale.dtype))
+
+    def scale_of(self, deviation: Tensor) -> Tensor:
+        """What the features of an element are divided by, from their standard deviations ``[k]``: these."""
+        return deviation
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Subtract the mean of the atom's element and divide by its standard deviation."""
@@ -98,13 +105,10 @@ class HalfStandardize(SoftStandardize):
     runs away. With the root of their deviations, and unit variance on the average, half of their order is kept.
     """
 
-    @torch.no_grad()
-    def fit(self, x: Tensor, species: Tensor, floor: float = 1e-3, only: Collection[int] | None = None) -> None:
-        """Take mean and scale of ``x [N, k]`` for every element that occurs; arguments as for :class:`ElementStandardize`."""
-        super().fit(x, species, floor, only)
-        for s in set(species.tolist()) if only is None else set(species.tolist()) & set(only):
-            deviation = self.scale[s].double()
-            self.scale[s] = (deviation * deviation.mean()).sqrt().to(self.scale.dtype)
+    def scale_of(self, deviation: Tensor) -> Tensor:
+        """The geometric mean of the deviation of a feature and the mean of all."""
+        exact = deviation.double()
+        return (exact * exact.mean()).sqrt().to(deviation.dtype)
 
 
 class ScaledLinear(DegreeLinear):
@@ -225,6 +229,12 @@ class SoftLimit(torch.nn.Module):
         sizes = self.square(orbital, orbital).unflatten(1, (len(self.square.components), -1))  # -> [N, L + 1, n]
         factor = torch.rsqrt(1 + sizes / self._squares)
         return orbital * factor.index_select(1, self._degree)  # type: ignore[arg-type]
+
+
+def rattled(edge_vec: Tensor) -> Tensor:
+    """Edge vectors ``[E, 3]`` moved at random, the same for the same number of edges."""
+    noise = torch.randn(edge_vec.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return edge_vec + RATTLE * noise.to(edge_vec)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from equireann_pyg.files import replacing, user_cache
 FOLDER = Path(__file__).parent / "work" / "heated"
 """Where the frames lie: ``enol-300.extxyz`` and so on."""
 
-TEMPERATURES = {"enol": (300, 600), "ethoxypyridine": (300, 1000, 600), "aspirin": (300, 600)}
+TEMPERATURES = {"enol": (300, 600), "ethoxypyridine": (300, 1000), "aspirin": (300, 600)}
 """Temperatures in K of each molecule; the seed of a run is its place among them."""
 
 SAMPLES, EVERY, BEFORE = 500, 60, 5000
