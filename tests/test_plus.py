@@ -10,7 +10,7 @@ from equireann_pyg import EquiREANNPlus, Potential, load_potential, save_potenti
 from equireann_pyg.nn import Directed, Separate
 from equireann_pyg.potential.checkpoint import build, recipe
 from equireann_pyg.testing import assert_close, random_cluster, randomize
-from experiments.benchmarks.models import from_config
+from experiments.runs.models import from_config
 
 SIZES: dict[str, dict[str, int]] = {
     "s": {"num_radial": 64, "num_products": 48},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from experiments.accuracy.coordinates import proton, volume
-from experiments.benchmarks.case import INDEX, Case, Part
+from experiments.runs.case import INDEX, Case, Part
 
 BPA = partial(Part, "ThreeBPA", "3bpa")
 ACAC = partial(Part, "Acetylacetone", "acac")

@@ -7,7 +7,7 @@ from functools import partial
 
 from experiments.accuracy.cases import ATOMS, BRINE, CASES, RMD17
 from experiments.accuracy.heated import FOLDER as HEATED
-from experiments.benchmarks.case import Case, Part
+from experiments.runs.case import Case, Part
 
 ALKANES = partial(Part, "Alkanes", "alkanes_b3lyp")
 GNL = partial(Part, "GNLCumulene", "gnl_cumulene")

@@ -22,10 +22,10 @@ from equireann_pyg.training.metrics import three_digits
 from experiments.accuracy.cases import BPA, CASES
 from experiments.accuracy.published import Published, published
 from experiments.accuracy.suite import MODELS
-from experiments.benchmarks.figures import legend, plain_log
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.run import Suite, options_of, run_suite
-from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_forces, mean, publish
+from experiments.runs.figures import legend, plain_log
+from experiments.runs.results import Row
+from experiments.runs.run import Suite, options_of, run_suite
+from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces, mean, publish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,10 +17,10 @@ from experiments.accuracy.published import Published, published
 from experiments.accuracy.scans import barrier_sheet, draw_scans
 from experiments.accuracy.sheets import case_sheet, measure_of, rmd17_sheet, stress_sheet
 from experiments.accuracy.suite import SUITE
-from experiments.benchmarks.figures import legend, plain_log
-from experiments.benchmarks.models import models
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import Sheet, chosen, distinct, mean, publish, run_sheet
+from experiments.runs.figures import legend, plain_log
+from experiments.runs.models import models
+from experiments.runs.results import Row
+from experiments.runs.tables import Sheet, chosen, distinct, mean, publish, run_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from experiments.accuracy import report
 from experiments.accuracy.suite import SUITE
-from experiments.benchmarks.run import options_of, run_suite
+from experiments.runs.run import options_of, run_suite
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 
 from equireann_pyg.evaluation import plots
 from equireann_pyg.training.metrics import three_digits
-from experiments.benchmarks.figures import curves, first_seed, legend, near_reference
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import Sheet, chosen, distinct
+from experiments.runs.figures import curves, first_seed, legend, near_reference
+from experiments.runs.results import Row
+from experiments.runs.tables import Sheet, chosen, distinct
 
 LABELS = {
     ("acac", "dihedral"): "torsion of acetylacetone (degrees)",

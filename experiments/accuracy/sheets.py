@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from equireann_pyg.training.metrics import three_digits
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import Published
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_forces, mean, over_seeds
+from experiments.runs.results import Row
+from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces, mean, over_seeds
 
 
 def measure_of(case: str, others: Sequence[Published]) -> str:

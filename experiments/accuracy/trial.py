@@ -25,16 +25,16 @@ from rich.console import Console
 from equireann_pyg.evaluation import errors_by_type, predict
 from equireann_pyg.files import user_cache
 from experiments.accuracy.development import DEVELOPMENT
-from experiments.benchmarks import results
-from experiments.benchmarks.case import Case, Frames, Sets
-from experiments.benchmarks.config import parsed
-from experiments.benchmarks.job import Job
-from experiments.benchmarks.models import from_config
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.rows import parameters
-from experiments.benchmarks.run import be_quiet
-from experiments.benchmarks.tables import Sheet
-from experiments.benchmarks.train import Trained, batch_size, train
+from experiments.runs import results
+from experiments.runs.case import Case, Frames, Sets
+from experiments.runs.config import parsed
+from experiments.runs.job import Job
+from experiments.runs.models import from_config
+from experiments.runs.results import Row
+from experiments.runs.rows import parameters
+from experiments.runs.run import be_quiet
+from experiments.runs.tables import Sheet
+from experiments.runs.train import Trained, batch_size, train
 
 FOLDER = Path(__file__).parent
 COLUMNS = (
@@ -101,7 +101,7 @@ def changed(case: Case, options: argparse.Namespace, entries: dict[str, Any]) ->
     try:
         return replace(case, epochs=options.epochs, minutes=options.minutes, longer={}, **entries)
     except TypeError as error:
-        raise ValueError(f"case.{', case.'.join(entries)}: {error}; see experiments.benchmarks.case.Case") from error
+        raise ValueError(f"case.{', case.'.join(entries)}: {error}; see experiments.runs.case.Case") from error
 
 
 def errors(trained: Trained, frames: Frames) -> dict[str, float]:

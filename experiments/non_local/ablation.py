@@ -17,10 +17,10 @@ from torch import Tensor
 
 from equireann_pyg.models.network import OrbitalNetwork
 from experiments.accuracy.cases import CASES as ACCURACY
-from experiments.benchmarks.models import Plan, Recipe, WarmStarted, models, standard
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.run import Suite, run_suite
-from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_forces
+from experiments.runs.models import Plan, Recipe, WarmStarted, models, standard
+from experiments.runs.results import Row
+from experiments.runs.run import Suite, run_suite
+from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces
 from experiments.non_local.cases import CASES
 
 FULL = models()[standard()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from experiments.benchmarks.case import Case, Part
+from experiments.runs.case import Case, Part
 
 CH, CHNO = ("H", "C"), ("H", "C", "N", "O")
 

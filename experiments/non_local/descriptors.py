@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from equireann_pyg import nn
-from experiments.benchmarks.models import Plan, Recipe, Training
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.run import Suite, run_suite
-from experiments.benchmarks.tables import Sheet, chosen, distinct, energy_and_forces
+from experiments.runs.models import Plan, Recipe, Training
+from experiments.runs.results import Row
+from experiments.runs.run import Suite, run_suite
+from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces
 from experiments.non_local.cases import CASES
 
 HARMONICS: Plan = {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 2}}

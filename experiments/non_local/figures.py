@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equireann_pyg.evaluation import plots
-from experiments.benchmarks.figures import curves, first_seed, legend, near_reference, plain_log
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import chosen, distinct
+from experiments.runs.figures import curves, first_seed, legend, near_reference, plain_log
+from experiments.runs.results import Row
+from experiments.runs.tables import chosen, distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from experiments.benchmarks.run import options_of, run_suite
+from experiments.runs.run import options_of, run_suite
 from experiments.non_local import report
 from experiments.non_local.suite import SUITE
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.benchmarks.models import Plan, Recipe, models
-from experiments.benchmarks.run import Suite
+from experiments.runs.models import Plan, Recipe, models
+from experiments.runs.run import Suite
 from experiments.non_local.cases import CASES
 
 QUICK = ("c9h4-200", "gnl", "cumulene", "lode", "au2-4g")

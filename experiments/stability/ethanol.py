@@ -19,9 +19,9 @@ from pathlib import Path
 from equireann_pyg.data import read_frames
 from equireann_pyg.files import user_cache
 from experiments.accuracy.cases import CASES
-from experiments.benchmarks import results
-from experiments.benchmarks.models import models, standard
-from experiments.benchmarks.run import Suite, be_quiet, run_suite
+from experiments.runs import results
+from experiments.runs.models import models, standard
+from experiments.runs.run import Suite, be_quiet, run_suite
 from experiments.stability import report, stretch
 from experiments.stability.suite import FOLDER, SMALL_CUTOFF
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from equireann_pyg.evaluation import plots
 from equireann_pyg.training.metrics import three_digits
 from experiments.accuracy.scans import barrier_sheet, draw_scans
-from experiments.benchmarks import results
-from experiments.benchmarks.figures import legend
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import Sheet, chosen, distinct, mean, publish
+from experiments.runs import results
+from experiments.runs.figures import legend
+from experiments.runs.results import Row
+from experiments.runs.tables import Sheet, chosen, distinct, mean, publish
 from experiments.stability import stretch
 from experiments.stability.suite import FOLDER
 

@@ -24,11 +24,11 @@ from equireann_pyg import load_potential
 from equireann_pyg.evaluation import predict
 from equireann_pyg.files import user_cache
 from experiments.accuracy.cases import CASES
-from experiments.benchmarks import results
-from experiments.benchmarks.models import standard
-from experiments.benchmarks.results import SCAN_COLUMNS, Row
-from experiments.benchmarks.rows import cpu, scan_rows
-from experiments.benchmarks.run import be_quiet
+from experiments.runs import results
+from experiments.runs.models import standard
+from experiments.runs.results import SCAN_COLUMNS, Row
+from experiments.runs.rows import cpu, scan_rows
+from experiments.runs.run import be_quiet
 from experiments.stability import report
 from experiments.stability.dynamics import TIMESTEP, Trace, propagate, thermalised
 from experiments.stability.molecule import Bonds

@@ -12,9 +12,9 @@ from ase.optimize import BFGS
 from equireann_pyg import EquiREANNCalculator, Potential, from_ase, load_potential
 from equireann_pyg.evaluation import plots, predict
 from equireann_pyg.training.metrics import three_digits
-from experiments.benchmarks.figures import legend
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import Sheet, chosen, distinct
+from experiments.runs.figures import legend
+from experiments.runs.results import Row
+from experiments.runs.tables import Sheet, chosen, distinct
 from experiments.stability.molecule import all_bonds, extrema, stretched
 
 LENGTHS = np.arange(0.6, 2.5001, 0.01)

@@ -15,8 +15,8 @@ from equireann_pyg.data import read_frames
 from equireann_pyg.inference.exported import export_potential
 from experiments.accuracy.cases import ACAC, BPA
 from experiments.accuracy.suite import SUITE as ACCURACY
-from experiments.benchmarks import results
-from experiments.benchmarks.case import Part
+from experiments.runs import results
+from experiments.runs.case import Part
 
 FOLDER = Path(__file__).parent
 SMALL_CUTOFF = 2.0

@@ -11,8 +11,8 @@ from experiments.accuracy import report, run
 from experiments.accuracy.cases import CASES
 from experiments.accuracy.published import FILE, published
 from experiments.accuracy.scans import draw_scans
-from experiments.benchmarks import results
-from experiments.benchmarks.results import COLUMNS, SCAN_COLUMNS
+from experiments.runs import results
+from experiments.runs.results import COLUMNS, SCAN_COLUMNS
 
 
 def row(case: str, model: str, split: str, **entries: str) -> dict[str, str]:

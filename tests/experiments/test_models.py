@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.benchmarks import models
+from experiments.runs import models
 
 MINE = """
 model:

@@ -11,8 +11,8 @@ import torch
 
 from equireann_pyg import datasets
 from equireann_pyg.data import AtomsDataset
-from experiments.benchmarks import results
-from experiments.benchmarks.results import COLUMNS, SCAN_COLUMNS, Row
+from experiments.runs import results
+from experiments.runs.results import COLUMNS, SCAN_COLUMNS, Row
 from experiments.non_local import ablation, cost, descriptors, figures, report, run
 from experiments.non_local.cases import CASES
 

@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from equireann_pyg import EANN, Potential, from_ase, save_potential
 from equireann_pyg.training.preparation import prepare_potential
 from experiments.accuracy.coordinates import proton
-from experiments.benchmarks import results
+from experiments.runs import results
 from experiments.stability import dynamics, run, stretch
 from experiments.stability.molecule import Bonds, all_bonds, extrema, stretched
 

@@ -16,9 +16,9 @@ from ase.io import write
 from equireann_pyg import datasets, from_ase
 from experiments.accuracy import heated, learning, trial
 from experiments.accuracy.development import DEVELOPMENT
-from experiments.benchmarks import results
-from experiments.benchmarks.case import Case, Part
-from experiments.benchmarks.results import COLUMNS, PROGRESS_COLUMNS
+from experiments.runs import results
+from experiments.runs.case import Case, Part
+from experiments.runs.results import COLUMNS, PROGRESS_COLUMNS
 
 MINE = """
 model:

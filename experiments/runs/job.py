@@ -8,9 +8,9 @@ from pathlib import Path
 import lightning
 import torch
 
-from experiments.benchmarks.budget import epochs_of
-from experiments.benchmarks.case import Case, Sets
-from experiments.benchmarks.models import Recipe, fingerprint
+from experiments.runs.budget import epochs_of
+from experiments.runs.case import Case, Sets
+from experiments.runs.models import Recipe, fingerprint
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from equireann_pyg.evaluation.plots import three_digits
 from equireann_pyg.files import replacing
-from experiments.benchmarks.results import Row
+from experiments.runs.results import Row
 
 WIDTH = 150
 """Smallest width of printed tables."""

@@ -14,13 +14,13 @@ import torch
 from rich.console import Console
 
 from equireann_pyg.files import user_cache
-from experiments.benchmarks import results
-from experiments.benchmarks.case import Case, Sets, quick
-from experiments.benchmarks.job import Job
-from experiments.benchmarks.models import Recipe
-from experiments.benchmarks.results import COLUMNS, PROGRESS_COLUMNS, SCAN_COLUMNS
-from experiments.benchmarks.rows import measured, progress
-from experiments.benchmarks.train import train
+from experiments.runs import results
+from experiments.runs.case import Case, Sets, quick
+from experiments.runs.job import Job
+from experiments.runs.models import Recipe
+from experiments.runs.results import COLUMNS, PROGRESS_COLUMNS, SCAN_COLUMNS
+from experiments.runs.rows import measured, progress
+from experiments.runs.train import train
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 
 from equireann_pyg import Potential
 from equireann_pyg.evaluation import errors_by_type, predict
-from experiments.benchmarks.case import Coordinate, Frames, Sets
-from experiments.benchmarks.job import Job
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.train import Trained, batch_size
+from experiments.runs.case import Coordinate, Frames, Sets
+from experiments.runs.job import Job
+from experiments.runs.results import Row
+from experiments.runs.train import Trained, batch_size
 
 
 def measured(job: Job, sets: Sets, trained: Trained, epochs: int, mark: str) -> tuple[list[Row], list[Row]]:

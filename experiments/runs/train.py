@@ -19,8 +19,8 @@ from equireann_pyg.training.callbacks import BestCheckpoint, ExponentialMovingAv
 from equireann_pyg.training.loss import PotentialLoss, WeightSchedule
 from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.schedule import Schedule
-from experiments.benchmarks.case import Case, Sets
-from experiments.benchmarks.models import Recipe, instance
+from experiments.runs.case import Case, Sets
+from experiments.runs.models import Recipe, instance
 
 VALIDATIONS = 50
 """Times a run is validated and saved, about."""
@@ -137,7 +137,7 @@ def train(
         ValueError: if the number of epochs is not known, or the training diverges.
     """
     if case.epochs is None:
-        raise ValueError(f"{case.name}: set epochs, or let experiments.benchmarks.budget.epochs_of find them")
+        raise ValueError(f"{case.name}: set epochs, or let experiments.runs.budget.epochs_of find them")
     clock = Clock()
     callbacks = [
         clock,

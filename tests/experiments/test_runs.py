@@ -10,10 +10,10 @@ import warnings
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from experiments.benchmarks import budget, models, results, rows, train
-from experiments.benchmarks.case import Case, Frames, Part
-from experiments.benchmarks.run import Suite, run_suite
-from experiments.benchmarks.tables import Sheet, over_seeds, publish, run_sheet
+from experiments.runs import budget, models, results, rows, train
+from experiments.runs.case import Case, Frames, Part
+from experiments.runs.run import Suite, run_suite
+from experiments.runs.tables import Sheet, over_seeds, publish, run_sheet
 
 SMALL = {"num_radial": 4, "num_density": 8, "hidden_channels": [8]}
 

@@ -22,7 +22,7 @@ from equireann_pyg import models as networks
 from equireann_pyg import nn
 from equireann_pyg.potential.checkpoint import recipe
 from equireann_pyg.training.warm_start import RidgeWarmStart
-from experiments.benchmarks import config as configs
+from experiments.runs import config as configs
 
 _ = networks, nn  # short class names in plans
 
@@ -162,7 +162,7 @@ def as_plan(plan: Plan | str | None) -> Plan | None:
 
 
 def from_config(name: str, changes: Iterable[str] = ()) -> Recipe:
-    """Recipe of a configuration, shipped or of a file, with changes as of :func:`experiments.benchmarks.config.load`.
+    """Recipe of a configuration, shipped or of a file, with changes as of :func:`experiments.runs.config.load`.
 
     Raises:
         FileNotFoundError: if there is none.

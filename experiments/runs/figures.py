@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.benchmarks.results import Row
-from experiments.benchmarks.tables import chosen, distinct
+from experiments.runs.results import Row
+from experiments.runs.tables import chosen, distinct
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

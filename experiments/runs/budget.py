@@ -12,10 +12,10 @@ import lightning
 import torch
 
 from equireann_pyg.files import replacing
-from experiments.benchmarks.case import Case, Sets
-from experiments.benchmarks.models import Recipe
-from experiments.benchmarks.results import locked
-from experiments.benchmarks.train import VALIDATIONS, make_data, make_task, make_trainer, steps_per_epoch
+from experiments.runs.case import Case, Sets
+from experiments.runs.models import Recipe
+from experiments.runs.results import locked
+from experiments.runs.train import VALIDATIONS, make_data, make_task, make_trainer, steps_per_epoch
 
 FIRST, TIMED = 10, 60
 """Steps before the timing, in which kernels and memory are fetched, and steps that are timed."""
