@@ -36,12 +36,13 @@ class ModelReport:
         return "\n".join(f"{name:<{width}}  {problem or 'ok'}" for name, problem in self.problems.items())
 
 
-def check_model(model: torch.nn.Module, derivatives: int = 2) -> ModelReport:
+def check_model(model: torch.nn.Module, derivatives: int = 2, amplitude: float = 0.6) -> ModelReport:
     """Everything that is wrong with a model of atomic energies, at once; a copy with random parameters is examined.
 
     Args:
         model: has ``cutoff`` in Angstrom, ``elements`` and ``forward(z, edge_index, edge_vec) -> [N]``.
         derivatives: number of continuous derivatives that the energy shall have at the cutoff.
+        amplitude: of the noise that is added to the parameters; deep networks may want less.
 
     Returns:
         the findings; ``print`` shows them, ``ok`` says whether there are none. Where the outputs themselves are wrong, no
@@ -60,7 +61,7 @@ def check_model(model: torch.nn.Module, derivatives: int = 2) -> ModelReport:
     except TypeError as error:
         report.problems["contract"] = str(error)
         return report
-    randomize(potential.model)
+    randomize(potential.model, amplitude=amplitude)
     potential = potential.double()
     graphs = sample_graphs(potential.elements, potential.cutoff)
     _examine(report, _outputs(potential, graphs))

@@ -45,14 +45,14 @@ H 18 1.09 16 110 15 300
 """Z-matrix of acetylsalicylic acid with textbook bond lengths (Angstrom) and angles (degrees): 21 atoms C, H, O."""
 
 
-def molecules(count: int) -> Data:
+def molecules(count: int, cutoff: float = CUTOFF) -> Data:
     """Rattled copies of aspirin: a graph, or a batch of graphs."""
-    return _join([_rattled(parse_zmatrix(StringIO(ASPIRIN).readlines()), seed, 0.05) for seed in range(count)])
+    return _join([_rattled(parse_zmatrix(StringIO(ASPIRIN).readlines()), seed, 0.05) for seed in range(count)], cutoff)
 
 
-def copper(repeat: tuple[int, int, int]) -> Data:
+def copper(repeat: tuple[int, int, int], cutoff: float = CUTOFF) -> Data:
     """Rattled periodic fcc copper, four atoms for each cubic cell."""
-    return _join([_rattled(bulk("Cu", "fcc", a=3.61, cubic=True).repeat(repeat), 0, 0.1)])
+    return _join([_rattled(bulk("Cu", "fcc", a=3.61, cubic=True).repeat(repeat), 0, 0.1)], cutoff)
 
 
 def _rattled(atoms: Atoms, seed: int, width: float) -> Atoms:
@@ -60,8 +60,8 @@ def _rattled(atoms: Atoms, seed: int, width: float) -> Atoms:
     return atoms
 
 
-def _join(frames: list[Atoms]) -> Data:
-    graphs = [from_ase(atoms, CUTOFF) for atoms in frames]
+def _join(frames: list[Atoms], cutoff: float) -> Data:
+    graphs = [from_ase(atoms, cutoff) for atoms in frames]
     return graphs[0] if len(graphs) == 1 else Batch.from_data_list(graphs)
 
 

@@ -1,0 +1,1 @@
+"""Models of many packages on the same graphs, loss, loop, budget and machine."""

@@ -1,0 +1,108 @@
+"""Python environments of packages that cannot share one: made on request, with pinned versions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from equireann_pyg.files import user_cache
+
+ROOT = Path(__file__).parents[2]
+FOLDER = user_cache() / "benchmark"
+DONE = "requirements.txt"
+"""File of an environment that says what it was made of; written when all is installed."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Packages that are put in front of those of the running Python, so that torch and the like are there once.
+
+    Args:
+        name: its folder.
+        packages: pinned requirements, as pip reads them.
+        options: further words for ``pip install``, such as ``--no-deps``.
+        checkout: repository and commit of a code that is no package; its folder is found by :attr:`source`.
+        variables: of the environment of its processes.
+    """
+
+    name: str
+    packages: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    checkout: tuple[str, str] | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return FOLDER / self.name
+
+    @property
+    def source(self) -> Path:
+        """The clone of :attr:`checkout`."""
+        return self.folder / "source"
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+    @property
+    def made_of(self) -> str:
+        """What has to be installed anew when it changes."""
+        lines = (*self.packages, *self.options, *(self.checkout or ()), f"torch=={version('torch')}", sys.version)
+        return "".join(f"{line}\n" for line in lines)
+
+    def installed(self) -> bool:
+        """Whether all is there, for the present torch and Python."""
+        done = self.folder / DONE
+        return done.is_file() and done.read_text() == self.made_of
+
+    def install(self, say: Callable[[str], None] = print) -> None:
+        """Make it anew.
+
+        Raises:
+            RuntimeError: with the last words of pip or git.
+        """
+        say(f"{self.name}: installing {', '.join((*self.packages, *(self.checkout or ())))}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", "--without-pip", str(self.folder)])
+        self._share()
+        if self.packages:
+            self._pip()
+        if self.checkout is not None:
+            repository, commit = self.checkout
+            _run(["git", "clone", "--quiet", repository, str(self.source)])
+            _run(["git", "-C", str(self.source), "checkout", "--quiet", commit])
+        (self.folder / DONE).write_text(self.made_of)
+
+    def _share(self) -> None:
+        """Let it find the packages of the running Python, behind its own."""
+        words = [str(self.python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+        own = Path(_run(words).strip())
+        shared = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()])
+        (own / "shared.pth").write_text("".join(f"{path}\n" for path in shared))
+
+    def _pip(self) -> None:
+        constraints = self.folder / "constraints.txt"
+        constraints.write_text(f"torch=={version('torch')}\n")
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet", "--no-warn-conflicts"]
+        _run([*pip, "-c", str(constraints), *self.options, *self.packages])
+
+    def variables_of_process(self) -> dict[str, str]:
+        """Environment of a process that finds this repository."""
+        return dict(os.environ) | dict(self.variables) | {"PYTHONPATH": str(ROOT)}
+
+
+def _run(words: Sequence[str]) -> str:
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words[:6])} ...: {(done.stderr or done.stdout).strip()[-1500:]}")
+    return done.stdout
