@@ -102,7 +102,7 @@ class Environment:
 
 
 def _run(words: Sequence[str]) -> str:
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(words[:6])} ...: {(done.stderr or done.stdout).strip()[-1500:]}")
     return done.stdout

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from equireann_pyg.models.network import OrbitalNetwork
 from experiments.accuracy.cases import CASES as ACCURACY
+from experiments.non_local.cases import CASES
 from experiments.runs.models import Plan, Recipe, WarmStarted, models, standard
 from experiments.runs.results import Row
 from experiments.runs.run import Suite, run_suite
 from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces
-from experiments.non_local.cases import CASES
 
 FULL = models()[standard()]
 HIDDEN = FULL.plan["init_args"]["rule"]["init_args"]["hidden_channels"]

@@ -20,14 +20,14 @@ from torch_geometric.data import Batch, Data
 from equireann_pyg import Potential
 from equireann_pyg.files import user_cache
 from equireann_pyg.training.preparation import prepare_potential
+from experiments.non_local.cases import CASES
+from experiments.non_local.suite import SUITE
 from experiments.runs import results
 from experiments.runs.case import Case
 from experiments.runs.models import Recipe, standard
 from experiments.runs.results import Row
 from experiments.runs.rows import cpu, parameters
 from experiments.runs.tables import Sheet, distinct
-from experiments.non_local.cases import CASES
-from experiments.non_local.suite import SUITE
 from experiments.speed.timing import interleave, stopwatch
 
 BATCH_SIZE = 8

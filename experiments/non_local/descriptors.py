@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from equireann_pyg import nn
+from experiments.non_local.cases import CASES
 from experiments.runs.models import Plan, Recipe, Training
 from experiments.runs.results import Row
 from experiments.runs.run import Suite, run_suite
 from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces
-from experiments.non_local.cases import CASES
 
 HARMONICS: Plan = {"class_path": "SphericalHarmonics", "init_args": {"max_degree": 2}}
 MOMENTS: Plan = {"class_path": "CartesianMoments", "init_args": {"max_degree": 2}}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from experiments.runs import results
-from experiments.runs.results import Row
-from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces, publish, run_sheet
 from experiments.non_local import ablation, cost, descriptors
 from experiments.non_local.cases import CASES
 from experiments.non_local.figures import draw
 from experiments.non_local.suite import SUITE
+from experiments.runs import results
+from experiments.runs.results import Row
+from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces, publish, run_sheet
 
 
 def case_sheet(name: str, rows: Sequence[Row]) -> Sheet:

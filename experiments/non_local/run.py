@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from experiments.runs.run import options_of, run_suite
 from experiments.non_local import report
 from experiments.non_local.suite import SUITE
+from experiments.runs.run import options_of, run_suite
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.non_local.cases import CASES
 from experiments.runs.models import Plan, Recipe, models
 from experiments.runs.run import Suite
-from experiments.non_local.cases import CASES
 
 QUICK = ("c9h4-200", "gnl", "cumulene", "lode", "au2-4g")
 ENVELOPE: Plan = {"class_path": "PolynomialCutoff"}

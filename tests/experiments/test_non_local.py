@@ -11,10 +11,10 @@ import torch
 
 from equireann_pyg import datasets
 from equireann_pyg.data import AtomsDataset
-from experiments.runs import results
-from experiments.runs.results import COLUMNS, SCAN_COLUMNS, Row
 from experiments.non_local import ablation, cost, descriptors, figures, report, run
 from experiments.non_local.cases import CASES
+from experiments.runs import results
+from experiments.runs.results import COLUMNS, SCAN_COLUMNS, Row
 
 MODELS = ("EANN", "REANN", "EquiREANN", *(f"EquiREANN-plus-{size}" for size in "sml"))
 

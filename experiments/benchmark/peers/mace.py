@@ -38,7 +38,7 @@ class MACE(Adapter):
             interaction_cls_first=block,
             num_interactions=2,
             num_elements=len(self.elements),
-            hidden_irreps=o3.Irreps(" + ".join(f"{channels}x{l}{'eo'[l % 2]}" for l in range(degree + 1))),
+            hidden_irreps=o3.Irreps(" + ".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(degree + 1))),
             MLP_irreps=o3.Irreps("16x0e"),
             gate=silu,
             atomic_energies=np.zeros(len(self.elements)),

@@ -27,7 +27,6 @@ class SchNetPyG(SchNetEnergies):
 
     def own_calculator(self) -> Calculator:
         """SchNet's forward, with the edges given as it allows."""
-
         self.schnet.interaction_graph = OpenGraph(self.cutoff)
         return OwnForward(self.schnet, next(self.parameters()).dtype)
 
