@@ -37,6 +37,24 @@ class Pairs(torch.nn.Module):
         return torch.tanh(self.weight[z] * self.gathered(self.pair(z, edge_index, edge_vec), edge_index, z))
 
 
+class OfGraphs(Pairs):
+    """A sound model that is told the graph of each atom."""
+
+    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, batch: Tensor) -> Any:  # type: ignore[override]
+        first, second = batch[edge_index]
+        assert batch.shape == z.shape
+        return super().forward(z, edge_index, edge_vec) * (first == second).all()
+
+
+class Pooled(OfGraphs):
+    """Takes the mean over a graph."""
+
+    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, batch: Tensor) -> Any:  # type: ignore[override]
+        energy = super().forward(z, edge_index, edge_vec, batch)
+        count = torch.bincount(batch)
+        return energy + (energy.new_zeros(count.numel()).index_add(0, batch, energy) / count.clamp(min=1))[batch]
+
+
 class Unshaped(Pairs):
     def forward(self, *inputs: Tensor) -> Tensor:
         return super().forward(*inputs).unsqueeze(-1)
@@ -148,6 +166,7 @@ FAULTS = {
     Handed: ("rotation, reflection", "under reflection"),
     Ordered: ("order of atoms and edges", "under permutation"),
     Mixed: ("batches", "batching"),
+    Pooled: ("parts far apart", "separation"),
     Abrupt: ("cutoff", "vanishes with power"),
     Boundless: ("cutoff", "cutoff: "),
     Detached: ("forces, stress", "against finite differences"),
@@ -166,6 +185,7 @@ def test_planted_faults(kind: type[Pairs]) -> None:
 
 SOUND = {
     "Pairs": Pairs,
+    "OfGraphs": OfGraphs,
     "EANN": partial(EANN, ["H", "C"], 3.0, num_density=8, hidden_channels=[8]),
     "EquiREANNPlus": partial(EquiREANNPlus, ["H", "C"], 3.0, None, 16, 4, 4, 1, [8]),
 }

@@ -11,7 +11,8 @@ from equireann_pyg.potential.checkpoint import (
 )
 from equireann_pyg.potential.derivatives import has_volume, position_gradient, stress_tensor, variables, volume
 from equireann_pyg.potential.devices import usable_device
-from equireann_pyg.potential.potential import TINY, AtomicEnergyModel, Potential
+from equireann_pyg.potential.model import AtomicEnergyModel
+from equireann_pyg.potential.potential import TINY, Potential
 from equireann_pyg.potential.record import TrainingRecord
 
 __all__ = [

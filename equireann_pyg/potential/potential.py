@@ -3,7 +3,7 @@ r"""From atomic energies to energy, forces and stress, and from the features of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -15,22 +15,12 @@ from equireann_pyg.graph.known import known
 from equireann_pyg.nn.isolation import isolation
 from equireann_pyg.ops.values import readable
 from equireann_pyg.potential.derivatives import has_volume, position_gradient, stress_tensor, variables
+from equireann_pyg.potential.model import atomic_energies
 from equireann_pyg.potential.record import TrainingRecord, present
 from equireann_pyg.properties.base import Features, GraphTensors, Property, marked, per_graph
 
 TINY = 1e-14
 """Isolation that changes no energy beyond rounding."""
-
-
-class AtomicEnergyModel(Protocol):
-    """What :class:`Potential` asks of a model; any :class:`torch.nn.Module` with these members will do."""
-
-    cutoff: float
-    elements: list[int]
-
-    def __call__(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
-        """Atomic energies ``[N]`` from atomic numbers ``[N]``, edges ``[2, E]`` and vectors r_j - r_i ``[E, 3]``."""
-        ...
 
 
 class Potential(TrainingRecord):
@@ -50,7 +40,7 @@ class Potential(TrainingRecord):
     atoms, else zero; V the repulsion. All but :math:`\epsilon` and a is float64 throughout.
 
     Args:
-        model: a module that fulfils :class:`AtomicEnergyModel`.
+        model: a module that fulfils :class:`~equireann_pyg.potential.AtomicEnergyModel`.
         properties: further outputs (see :mod:`equireann_pyg.properties`); the model must then have ``embed``, which gives
             atomic energies, densities ``[N, k]``, orbitals ``[N, lm, n]`` and element indices ``[N]`` (or these by a method
             ``species(z)``), as :class:`~equireann_pyg.EquiREANN` does.
@@ -238,7 +228,7 @@ class Potential(TrainingRecord):
                 for part in self.properties:
                     output |= part(features)
         else:
-            energy = self.model(z, graph.edge_index, vectors)
+            energy = atomic_energies(self.model, graph, z, vectors)
         u = self.binding_energies.index_select(0, z) + self.scale * energy.double()  # -> [N + kinds]
         if alone is not None:
             u, free = u.tensor_split([graph.z.numel()])

@@ -241,7 +241,7 @@ def _slope_along(loss: Callable[[], Tensor], parameter: Tensor, direction: Tenso
     for shift in (step, -2 * step):
         parameter.add_(shift * direction)
         with torch.enable_grad():
-            values.append(float(loss()))
+            values.append(float(loss().detach()))
     parameter.add_(step * direction)
     return (values[0] - values[1]) / (2 * step)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equireann_pyg.graph.edges import edge_vectors
+from equireann_pyg.potential.model import takes_batch
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.testing import checks
 from equireann_pyg.testing.structures import randomize, sample_graphs
@@ -97,7 +98,7 @@ def assert_atomic_energies(model: torch.nn.Module, data: Data) -> None:
     vectors = edge_vectors(data).detach()
     inputs = {"z": data.z, "edge_index": data.edge_index, "edge_vec": vectors}
     before = {name: value.clone() for name, value in inputs.items()}
-    energy = model(*inputs.values())
+    energy = model(*inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes_batch(type(model)) else {}))
     for name, value in inputs.items():
         if not torch.equal(value, before[name]):
             raise AssertionError(f"forward changed its input `{name}`: work on a copy")

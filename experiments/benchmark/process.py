@@ -67,6 +67,11 @@ class Worker:
         self._process.stdout.close()  # type: ignore[union-attr]
         self._errors.close()
 
+    @property
+    def dead(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def ask(self, task: str, **options: Any) -> dict[str, Any]:
         """What the worker answers.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,26 @@ from equireann_pyg.files import replacing
 from experiments.runs.case import Case, Sets
 from experiments.runs.models import Recipe
 from experiments.runs.results import locked
-from experiments.runs.train import VALIDATIONS, make_data, make_task, make_trainer, steps_per_epoch
+from experiments.runs.train import VALIDATIONS, make_data, make_task, make_trainer, steps_per_epoch, working_time
 
 FIRST, TIMED = 10, 60
 """Steps before the timing, in which kernels and memory are fetched, and steps that are timed."""
 
 
 class Laps(lightning.Callback):
-    """Processor time of every step, with what comes between steps."""
+    """Working time of every step, with what comes between steps.
 
-    def __init__(self) -> None:
+    Args:
+        device: on which it runs.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.times: list[float] = []
 
     def on_train_batch_end(self, *_: Any) -> None:
         """End of a step."""
-        self.times.append(time.process_time())
+        self.times.append(working_time(self.device))
 
     def seconds(self) -> float:
         """Mean of the steps after the first ones, of all if there are no others."""
@@ -37,13 +41,14 @@ class Laps(lightning.Callback):
         return (times[-1] - times[0]) / max(1, len(times) - 1)
 
 
-def seconds_per_step(model: torch.nn.Module, case: Case, sets: Sets, how: Recipe) -> float:
+def seconds_per_step(model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, device: str = "cpu") -> float:
     """Processor time of a training step, all threads together; the model is of no use afterwards."""
-    laps, steps = Laps(), FIRST + TIMED
+    laps, steps = Laps(device), FIRST + TIMED
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             how,
             [laps],
+            device,
             max_steps=steps,
             limit_val_batches=0,
             enable_checkpointing=False,
@@ -60,7 +65,9 @@ def rounded(epochs: float) -> int:
     return stride * (whole // stride)
 
 
-def epochs_of(minutes: float, model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, file: Path) -> int:
+def epochs_of(
+    minutes: float, model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, file: Path, device: str = "cpu"
+) -> int:
     """Epochs whose steps take so many minutes of processor time.
 
     Args:
@@ -70,10 +77,11 @@ def epochs_of(minutes: float, model: torch.nn.Module, case: Case, sets: Sets, ho
         sets: its frames.
         how: how the model is trained.
         file: keeps the number, so that a run that goes on, or is done again, has the same.
+        device: ``"cpu"`` or ``"cuda"``.
     """
     with locked(file):
         if not file.is_file():
-            seconds = seconds_per_step(model, case, sets, how)
+            seconds = seconds_per_step(model, case, sets, how, device)
             epochs = rounded(60 * minutes / (seconds * steps_per_epoch(case, sets, how)))
             with replacing(file) as partial:
                 partial.write_text(json.dumps({"epochs": epochs, "ms_per_step": round(1e3 * seconds, 3)}))

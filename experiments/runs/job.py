@@ -22,12 +22,14 @@ class Job:
         name: name of the model.
         recipe: the model and its training.
         seed: of parameters and shuffling.
+        device: ``"cpu"`` or ``"cuda"``.
     """
 
     case: Case
     name: str
     recipe: Recipe
     seed: int
+    device: str = "cpu"
 
     def model(self) -> torch.nn.Module:
         """The untrained model, the same for the same seed."""
@@ -45,7 +47,7 @@ class Job:
         """Epochs of the budget; those of one in minutes are timed once and kept in a file, for all seeds."""
         if self.case.epochs is not None:
             return self.case.epochs
-        return epochs_of(self.minutes, self.model(), self.case, sets, self.recipe, file)
+        return epochs_of(self.minutes, self.model(), self.case, sets, self.recipe, file, self.device)
 
     @property
     def minutes(self) -> float:

@@ -26,13 +26,25 @@ VALIDATIONS = 50
 """Times a run is validated and saved, about."""
 
 
+def working_time(device: str) -> float:
+    """Seconds of work until now: of the processor, all threads together; with a GPU on the wall, when it has done its part."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Clock(lightning.Callback):
     """Wall-clock seconds of a run, processor time of its steps, and errors of its validations, over all its parts.
 
     What was done after the last checkpoint of an interrupted run is not counted: it is done again.
+
+    Args:
+        device: on which it runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
         self.seconds, self.busy, self.steps = 0.0, 0.0, 0
         self._start = self._step = 0.0
         self.history: list[dict[str, float]] = []
@@ -53,11 +65,11 @@ class Clock(lightning.Callback):
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Start of a step."""
-        self._step = time.process_time()
+        self._step = working_time(self.device)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """End of a step."""
-        self.busy += time.process_time() - self._step
+        self.busy += working_time(self.device) - self._step
         self.steps += 1
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -120,7 +132,14 @@ def steps_per_epoch(case: Case, sets: Sets, how: Recipe) -> int:
 
 
 def train(
-    model: torch.nn.Module, case: Case, sets: Sets, how: Recipe, seed: int, folder: Path, progress: bool = True
+    model: torch.nn.Module,
+    case: Case,
+    sets: Sets,
+    how: Recipe,
+    seed: int,
+    folder: Path,
+    progress: bool = True,
+    device: str = "cpu",
 ) -> Trained:
     """Train, from the last checkpoint in ``folder`` if there is one.
 
@@ -132,13 +151,14 @@ def train(
         seed: of the shuffling.
         folder: for checkpoints.
         progress: show a progress bar.
+        device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
         ValueError: if the number of epochs is not known, or the training diverges.
     """
     if case.epochs is None:
         raise ValueError(f"{case.name}: set epochs, or let experiments.runs.budget.epochs_of find them")
-    clock = Clock()
+    clock = Clock(device)
     callbacks = [
         clock,
         BestCheckpoint(str(folder)),
@@ -148,6 +168,7 @@ def train(
     trainer = make_trainer(
         how,
         callbacks,
+        device,
         max_epochs=case.epochs,
         check_val_every_n_epoch=interval(case.epochs),
         enable_progress_bar=progress,
@@ -182,12 +203,15 @@ def make_task(model: torch.nn.Module, case: Case, how: Recipe, steps: int) -> Po
     )
 
 
-def make_trainer(how: Recipe, callbacks: list[lightning.Callback], **options: Any) -> lightning.Trainer:
-    """Trainer on the CPU, without anything that is not asked for."""
+def make_trainer(
+    how: Recipe, callbacks: list[lightning.Callback], device: str = "cpu", **options: Any
+) -> lightning.Trainer:
+    """Trainer on one device, without anything that is not asked for."""
     average = [] if how.training.decay is None else [ExponentialMovingAverage(how.training.decay)]
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     return lightning.Trainer(
-        accelerator="cpu",
+        accelerator="gpu" if device == "cuda" else device,
+        devices=1,
         gradient_clip_val=how.training.clip,
         callbacks=[*average, *callbacks],
         num_sanity_val_steps=0,

@@ -10,6 +10,15 @@ MODULES = (
     "ours",
     "pyg",
     "mace",
+    "reann",
+    "nep",
+    "schnetpack",
+    "matgl",
+    "nequip",
+    "allegro",
+    "sevennet",
+    "pet",
+    "torchmdnet",
 )
 """Files of this folder, in the order of the tables."""
 

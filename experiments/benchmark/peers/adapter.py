@@ -73,4 +73,4 @@ class OwnForward(Calculator):
         pos = torch.tensor(self.atoms.positions, dtype=self.dtype, requires_grad=True)
         energy = self.energy(torch.tensor(self.atoms.numbers), pos).sum()
         (gradient,) = torch.autograd.grad(energy, pos)
-        self.results = {"energy": float(energy), "forces": -gradient.double().numpy()}
+        self.results = {"energy": float(energy.detach()), "forces": -gradient.double().numpy()}

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from equireann_pyg import Potential, edge_vectors, radius_graph
 from experiments.benchmark.peers import REFERENCE, Peer, peer_of
+from experiments.benchmark.peers.calculated import Calculated
 from experiments.benchmark.systems import ELEMENTS, SYSTEMS
 from experiments.speed.clock import Sample, middle, peak_bytes, spread, take_turns, watch_of
 from experiments.speed.paths import call_of
@@ -78,17 +79,19 @@ def memory(peer: Peer, system: str, step: str = "training", device: str = "cpu")
     return {"MB": peak_bytes(call, torch.device(device)) / 1e6}
 
 
-def potential_of(peer: Peer, data: Data, dtype: str, cutoff: float) -> Potential:
-    """The untrained model with the statistics of the system."""
+def potential_of(peer: Peer, data: Data, dtype: str, cutoff: float) -> Potential | Calculated:
+    """The untrained model with the statistics of the system, in our potential unless only its own code computes it."""
     torch.manual_seed(0)
     model = peer.recipe.build(ELEMENTS, cutoff).to(DTYPES[dtype])
+    if isinstance(model, Calculated):
+        return model
     fit = getattr(model, "fit_statistics", None)
     if fit is not None:
         fit(data.z, data.edge_index, edge_vectors(data).to(DTYPES[dtype]))
     return Potential(model)
 
 
-def call_on(potential: Potential, step: str, data: Data) -> Callable[[], object]:
+def call_on(potential: Potential | Calculated, step: str, data: Data) -> Callable[[], object]:
     """One call; parameters that no force depends on stay without a gradient."""
     return call_of(step, potential.train(step == "training"), data, potential.parameters())
 

@@ -28,6 +28,7 @@ def train(
     rate: float | None = None,
     test: bool = True,
     quick: bool = False,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train a model, or go on with it, and measure its errors.
 
@@ -42,6 +43,7 @@ def train(
         rate: learning rate in place of the published one.
         test: look at the test frames; a trial does not.
         quick: few frames.
+        device: ``"cpu"`` or ``"cuda"``.
     """
     be_quiet(threads=1)
     chosen = replace(CASES[case], minutes=minutes or CASES[case].minutes, longer={}, epochs=epochs)
@@ -49,11 +51,11 @@ def train(
     if quick:
         short, sets = shortened(chosen, sets)
         chosen = chosen if minutes or epochs else short
-    job = Job(chosen, peer.name, with_rate(peer.recipe, rate), seed)
+    job = Job(chosen, peer.name, with_rate(peer.recipe, rate), seed, device)
     mark = job.mark(sets, job.model())
     place = Path(folder) / mark
     number = job.epochs(sets, place.with_suffix(".json"))
-    result = trained_on(job.model(), replace(chosen, epochs=number), sets, job.recipe, seed, place, progress=False)
+    result = trained_on(job.model(), replace(chosen, epochs=number), sets, job.recipe, seed, place, False, device)
     validation = errors_by_type(predict(result.potential, sets.val.graphs), sets.val.graphs)["all"]
     found = {
         "validation": validation,

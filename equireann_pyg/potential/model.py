@@ -1,0 +1,48 @@
+"""What a potential asks of a model of atomic energies."""
+
+from __future__ import annotations
+
+from functools import cache
+from inspect import signature
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+from equireann_pyg.properties.base import GraphTensors
+
+
+class AtomicEnergyModel(Protocol):
+    """What :class:`Potential` asks of a model; any :class:`torch.nn.Module` with these members will do."""
+
+    cutoff: float
+    elements: list[int]
+
+    def __call__(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+        """Atomic energies ``[N]`` from atomic numbers ``[N]``, edges ``[2, E]`` and vectors r_j - r_i ``[E, 3]``.
+
+        A ``forward`` that also has an argument ``batch`` gets the graph of each atom, ``[N]``.
+        """
+        ...
+
+
+@cache
+def takes_batch(kind: type[torch.nn.Module]) -> bool:
+    """Whether models of a class want to know the graph of each atom."""
+    return "batch" in signature(kind.forward).parameters
+
+
+def atomic_energies(model: torch.nn.Module, graph: GraphTensors, z: Tensor, edge_vec: Tensor) -> Tensor:
+    """Energies of all atoms ``z``; those beyond the atoms of the graph are graphs of their own.
+
+    Args:
+        model: see :class:`AtomicEnergyModel`.
+        graph: graph or batch.
+        z: atomic numbers ``[N + n]``, of which the first are those of the graph.
+        edge_vec: ``[E, 3]`` in the type of the model.
+    """
+    if not takes_batch(type(model)):
+        return cast(Tensor, model(z, graph.edge_index, edge_vec))
+    batch = torch.zeros_like(graph.z) if graph.batch is None else graph.batch
+    alone = graph.cell.size(0) + torch.arange(z.numel() - batch.numel(), device=z.device)
+    return cast(Tensor, model(z, graph.edge_index, edge_vec, batch=torch.cat([batch, alone])))

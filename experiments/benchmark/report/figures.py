@@ -1,0 +1,139 @@
+"""Figures of the benchmark: error against training time, and against the cost of an evaluation with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from equireann_pyg.evaluation import plots
+from experiments.benchmark.records import Record
+from experiments.benchmark.report.found import cases_of, cost, models_of, rows_of, timing, trainings, typical
+from experiments.benchmark.systems import SYSTEMS
+from experiments.runs.figures import legend, plain_log
+from experiments.runs.tables import chosen, mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = "osD^v*"
+PERIODIC = ("mlearn-Mo", "nacl-aq")
+"""Sets whose cost is that of a crystal; that of others is of a batch of molecules."""
+
+
+def styles(models: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every model."""
+    count = len(plots.COLORS)
+    return {
+        name: (plots.COLORS[n % count], MARKERS[n // count % len(MARKERS)]) for n, name in enumerate(sorted(models))
+    }
+
+
+def draw(records: Sequence[Record], folder: Path) -> list[Path]:
+    """All figures that there is something to show in."""
+    look, made = styles(models_of(records)), []
+    for name, function in (("error-time", error_time), ("error-cost", error_cost), ("speed", speed)):
+        path = folder / f"{name}.png"
+        if function(records, look, path):
+            made.append(path)
+    return made
+
+
+def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
+    """Force error on validation frames against the processor time of the training."""
+    cases = cases_of(records)
+    if not cases:
+        return False
+    picture, axes = plots.figure(-(-len(cases) // 2), min(2, len(cases)), 5.0, 3.6)
+    for axis, case in zip(axes.flat, cases, strict=False):
+        for run in trainings(records, case):
+            points = [
+                (float(p["minutes"]), float(p["forces_rmse"])) for p in run.answer["progress"] if p.get("forces_rmse")
+            ]
+            if points and run.options["seed"] == 0:
+                axis.loglog(*zip(*points, strict=True), color=look[run.model][0], lw=1.2, label=run.model)
+                axis.plot(*points[-1], look[run.model][1], color=look[run.model][0], ms=5)
+        finish(axis, "minutes of one core", "validation force RMSE (meV/Å)", case)
+    for axis in axes.flat[len(cases) :]:
+        axis.set_visible(False)
+    legend(picture, *axes.flat)
+    plots.save(picture, path)
+    return True
+
+
+def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
+    """Force error on test frames against the time of an evaluation; a line joins what nothing beats in both."""
+    points = {case: error_and_cost(records, case) for case in cases_of(records)}
+    points = {case: found for case, found in points.items() if found}
+    if not points:
+        return False
+    picture, axes = plots.figure(-(-len(points) // 2), min(2, len(points)), 5.0, 3.6)
+    for axis, (case, found) in zip(axes.flat, points.items(), strict=False):
+        for model, (time, error) in found.items():
+            axis.loglog(time, error, look[model][1], color=look[model][0], ms=7, label=model)
+        front = pareto(found.values())
+        axis.plot(*zip(*front, strict=True), "-", color="0.6", lw=1, zorder=0)
+        finish(axis, "µs per atom, energy and forces, one thread", "test force RMSE (meV/Å)", case)
+    for axis in axes.flat[len(points) :]:
+        axis.set_visible(False)
+    legend(picture, *axes.flat)
+    plots.save(picture, path)
+    return True
+
+
+def error_and_cost(records: Sequence[Record], case: str) -> dict[str, tuple[float, float]]:
+    """Microseconds for each atom, and the force error on all test frames, of the models that have both."""
+    rows = [row for row in rows_of(trainings(records, case)) if row["config_type"] == "all" and row["forces_rmse"]]
+    found = {}
+    for model in dict.fromkeys(row["model"] for row in rows):
+        wanted = ("copper 1008", "copper 108") if case in PERIODIC else ("64 molecules", "molecule")
+        time = next((value for name in wanted if (value := cost(records, model, name)) is not None), None)
+        errors = [
+            mean(chosen(rows, model=model, split=split), "forces_rmse") for split in {row["split"] for row in rows}
+        ]
+        if time is not None and None not in errors:
+            found[model] = (time, typical(float(error) for error in errors if error is not None))
+    return found
+
+
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points that no other one beats in both coordinates, from left to right."""
+    front: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if not front or point[1] < front[-1][1]:
+            front.append(point)
+    return front
+
+
+def speed(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
+    """Times as multiples of the reference's, all systems in one line for each model."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for model in models_of(records):
+        for system in SYSTEMS:
+            record = timing(records, model, system)
+            if record is not None and "ratio" in record.answer:
+                found.setdefault(model, []).append((system, record.answer["ratio"]))
+    if not found:
+        return False
+    order = sorted(found, key=lambda model: -typical(ratio for _, ratio in found[model]))
+    picture, axes = plots.figure(1, 1, 7.0, 1.0 + 0.26 * len(order))
+    palette = dict(zip(SYSTEMS, plots.COLORS, strict=False))
+    for height, model in enumerate(order):
+        for system, ratio in found[model]:
+            axes[0, 0].semilogx(ratio, height, "o", color=palette[system], ms=6, label=system)
+    axes[0, 0].set_yticks(range(len(order)), order, fontsize=8)
+    axes[0, 0].axvline(1, color="0.7", lw=0.8, zorder=0)
+    axes[0, 0].set_xlabel("time of energy and forces, in units of SchNet (PyG)")
+    plain_log(axes[0, 0].xaxis)
+    legend(picture, axes[0, 0])
+    plots.save(picture, path)
+    return True
+
+
+def finish(axis: Axes, x: str, y: str, title: str) -> None:
+    """Labels, and plain numbers."""
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.set_title(title, fontsize=10)
+    for side in (axis.xaxis, axis.yaxis):
+        plain_log(side)

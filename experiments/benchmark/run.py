@@ -1,0 +1,245 @@
+"""Measure models of many packages side by side.
+
+    equireann benchmark --suite quick
+    equireann benchmark --suite full --only mace,nequip --install
+
+What was measured before is not measured again; an interrupted run goes on where it was, and several processes may run the same
+command. Writes records.json, tables (CSV and Markdown), figures, and report.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from equireann_pyg.files import user_cache
+from experiments.benchmark.cases import CASES
+from experiments.benchmark.peers import REFERENCE, Peer, of_user, peers
+from experiments.benchmark.process import Worker, WorkerError
+from experiments.benchmark.records import Measurement, Record, Records, machine, mark_of
+from experiments.benchmark.report import publish
+from experiments.benchmark.suites import RATES, SUITES, Suite, named, too_long
+from experiments.runs.results import taken
+
+FOLDER = Path(__file__).parent / "results"
+PARTS = ("check", "speed", "memory", "train")
+LARGEST = 60.0
+"""Seconds of one call beyond which a larger system is left out."""
+
+GIGABYTES = 16.0
+"""Memory that a model may take on a CPU, so that one that wants more fails alone."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command was asked for.
+
+    Args:
+        suite: name of the suite.
+        only: parts of names of models.
+        model: a user's model.
+        device: ``"cpu"`` or ``"cuda"``.
+        data: folder of data sets.
+        out: folder of results.
+        install: make environments that are not there.
+        parts: of ``check``, ``speed``, ``memory``, ``train``.
+        cases: only these sets.
+        seeds: in place of those of the suite.
+        minutes: likewise, of each training.
+    """
+
+    suite: str = "quick"
+    only: tuple[str, ...] = ()
+    model: str | None = None
+    device: str = "cpu"
+    data: Path = user_cache() / "datasets"
+    out: Path | None = None
+    install: bool = False
+    parts: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    minutes: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        if self.out is not None:
+            return self.out
+        return FOLDER.parent / "work" / "quick" if self.suite == "quick" else FOLDER / self.device
+
+    @property
+    def plan(self) -> Suite:
+        """The suite with what was asked for."""
+        suite = SUITES[self.suite]
+        changes: dict[str, Any] = {"cases": self.cases or suite.cases, "seeds": self.seeds or suite.seeds}
+        return replace(suite, minutes=self.minutes or suite.minutes, **changes)
+
+
+class Benchmark:
+    """One run of the command.
+
+    Args:
+        settings: what it was asked for.
+        console: for progress.
+    """
+
+    def __init__(self, settings: Settings, console: Console | None = None) -> None:
+        self.settings, self.console = settings, console or Console(soft_wrap=True)
+        self.suite = settings.plan
+        self.records = Records(settings.folder / "records.json")
+
+    def run(self) -> None:
+        """Measure what is missing of every model, and write the report."""
+        for name, peer in self.models().items():
+            if self.ready(peer):
+                self.measure(peer, name)
+        publish(self.records, self.settings.folder, self.suite)
+
+    def models(self) -> dict[str, Peer]:
+        """Models that take part: of the benchmark by name, that of the user by its path.
+
+        Raises:
+            ValueError: if there is no such model.
+        """
+        mine = {} if self.settings.model is None else {self.settings.model: of_user(self.settings.model)}
+        only = self.settings.only or ([REFERENCE] if mine else ())
+        known = peers()
+        return {name: known[name] for name in named(only, known)} | mine
+
+    def ready(self, peer: Peer) -> bool:
+        """Whether the package of a model is there, or can be installed."""
+        if peer.installed:
+            return True
+        if not self.settings.install:
+            self.console.print(f"{peer.name}: not installed; --install makes its environment")
+            return False
+        try:
+            peer.environment.install(self.console.print)  # type: ignore[union-attr]
+        except RuntimeError as error:
+            self.console.print(f"[red]{peer.name}: cannot be installed[/red]: {error}")
+            self.keep(peer, Measurement("install"), error=str(error).splitlines()[-1][:300])
+            return False
+        return True
+
+    def measure(self, peer: Peer, name: str) -> None:
+        """All that is missing of one model."""
+        wanted, plain = self.parts(), [Measurement("check")] if self.suite.checks else []
+        with ExitStack() as stack:
+            worker: Worker | None = None
+            for measurement in [*plain, *self.suite.speed]:
+                if measurement.task not in wanted or self.done(peer, measurement) or self.hopeless(peer, measurement):
+                    continue
+                if (
+                    worker is None or worker.dead or measurement.task == "memory"
+                ):  # memory is measured in a fresh process
+                    worker = stack.enter_context(self.worker(peer, name))
+                self.ask(worker, peer, measurement)
+        if "train" in self.parts() and peer.trains:
+            for measurement in self.trainings(peer):
+                if not self.done(peer, measurement):
+                    with self.worker(peer, name) as worker:
+                        self.ask(worker, peer, measurement)
+
+    def parts(self) -> tuple[str, ...]:
+        """Kinds of measurements that are wanted."""
+        return self.settings.parts or PARTS
+
+    def worker(self, peer: Peer, name: str) -> Worker:
+        """A fresh process of a model."""
+        return Worker(peer, name, GIGABYTES if self.settings.device == "cpu" else None)
+
+    def trainings(self, peer: Peer) -> Iterator[Measurement]:
+        """Trials of learning rates on a set, then trainings with the best of them; each is asked for when it is due."""
+        suite = self.suite
+        for case in suite.cases:
+            rate = float(peer.recipe.training.optimizer["init_args"]["lr"])
+            trials = [self.training(case, 0, rate * f, minutes=suite.trial_minutes, test=False) for f in RATES]
+            if suite.trial_minutes:
+                yield from trials
+                rate = self.best_rate(peer, trials) or rate
+            for seed in suite.seeds:
+                yield self.training(case, seed, rate, minutes=suite.minutes)
+            for epochs in [number for name, number in suite.equal_epochs if name == case]:
+                yield self.training(case, 0, rate, epochs=epochs)
+
+    def training(self, case: str, seed: int, rate: float, **budget: Any) -> Measurement:
+        """A training."""
+        return Measurement("train", {"case": case, "seed": seed, "rate": float(f"{rate:.3g}"), **budget})
+
+    def best_rate(self, peer: Peer, trials: list[Measurement]) -> float | None:
+        """Learning rate of the trial with the smallest force error on validation frames."""
+        found = [record for trial in trials if (record := self.records.find(peer, trial)) is not None and record.answer]
+        best = min(found, key=lambda record: record.answer["validation"]["forces_rmse"], default=None)
+        return None if best is None else best.options["rate"]
+
+    def done(self, peer: Peer, measurement: Measurement) -> bool:
+        """Whether there is a record already."""
+        return self.records.find(peer, measurement) is not None
+
+    def hopeless(self, peer: Peer, measurement: Measurement) -> bool:
+        """Whether a large crystal would take too long, by what smaller ones took; that is recorded."""
+        if measurement.task != "speed":
+            return False
+        smaller = Measurement("speed", {**measurement.options, "system": "copper 108"})
+        record = self.records.find(peer, smaller)
+        if record is None or not record.answer:
+            return False
+        answer = record.answer
+        seconds = too_long(answer["ms"], answer["atoms"], str(measurement.options["system"]), LARGEST)
+        if seconds is not None:
+            self.keep(peer, measurement, error=f"left out: one call would take {seconds:.0f} s")
+        return seconds is not None
+
+    def ask(self, worker: Worker, peer: Peer, measurement: Measurement) -> None:
+        """Measure, unless another process is at it, and keep what came of it."""
+        options: dict[str, Any] = dict(measurement.options)
+        options |= {} if measurement.task == "check" else {"device": self.settings.device}
+        if measurement.task == "train":
+            options |= {"data": str(self.settings.data), "folder": str(self.work / peer.name)}
+        elif measurement.task == "speed":
+            options |= {"seconds": self.suite.seconds}
+        with taken(self.work / f"{peer.name} {measurement.title}".replace("/", "-")) as ours:
+            if not ours:
+                self.console.print(f"{peer.name}, {measurement.title}: another process is at it")
+                return
+            self.console.print(f"{peer.name}, {measurement.title} ...")
+            try:
+                self.keep(peer, measurement, worker.ask(measurement.task, **options))
+            except WorkerError as error:
+                self.console.print(f"[red]{peer.name}, {measurement.title}[/red]: {error}")
+                self.keep(peer, measurement, error=str(error))
+
+    @property
+    def work(self) -> Path:
+        """Folder of checkpoints and locks."""
+        return FOLDER.parent / "work" / self.settings.suite
+
+    def keep(self, peer: Peer, measurement: Measurement, answer: dict[str, Any] | None = None, error: str = "") -> None:
+        """Add a record."""
+        where = machine(self.settings.device)
+        options = dict(measurement.options)
+        self.records.add(Record(peer.name, measurement.task, options, mark_of(peer), answer or {}, error, where))
+
+
+def main(options: Any) -> None:
+    """Run what ``equireann benchmark`` asks for.
+
+    Raises:
+        ValueError: for a model, part or set that there is not.
+    """
+    given = {
+        name: tuple(word.strip() for word in getattr(options, name).split(",") if word.strip())
+        for name in ("only", "parts", "cases")
+    }
+    for name, known in (("parts", PARTS), ("cases", tuple(CASES))):
+        wrong = [word for word in given[name] if word not in known]
+        if wrong:
+            raise ValueError(f"--{name} {', '.join(wrong)}: there are {', '.join(known)}")
+    data = {} if options.data is None else {"data": options.data}
+    plain = {name: getattr(options, name) for name in ("suite", "model", "device", "install", "minutes", "out")}
+    Benchmark(Settings(**plain, **given, **data, seeds=tuple(options.seeds))).run()
