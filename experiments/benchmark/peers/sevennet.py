@@ -142,5 +142,9 @@ PEERS = (
         "architecture of SevenNet-0, random weights; presets/fine_tune.yaml of 0.13.0: batches of 4, Adam at 0.004",
         ENVIRONMENT,
         package=("sevenn", "e3nn"),
+        known={
+            "rotation, reflection": "knows rotations only (is_parity: False): forces of mirror images differ by percents"
+        },
+        remark="the check also ends at 1e-9, since coupling coefficients are kept in single precision",
     ),
 )
