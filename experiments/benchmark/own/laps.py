@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from statistics import mean
 
 FIRST, TIMED = 3, 12
 """Steps before a timing, in which memory is fetched and code is compiled, and steps that are timed."""
@@ -43,8 +44,8 @@ class Laps:
         """
         laps, kept = cls(str(path)), json.loads(path.read_text())
         laps.starts, laps.ends = kept["starts"], kept["ends"]
-        if len(laps.ends) < 2:
-            raise ValueError(f"{path}: {len(laps.ends)} steps are too few for a timing")
+        if not laps.ends:
+            raise ValueError(f"{path}: the training made no steps")
         return laps
 
     def busy(self) -> float:
@@ -52,6 +53,6 @@ class Laps:
         return sum(end - start for start, end in zip(self.starts, self.ends, strict=False))
 
     def per_step(self) -> float:
-        """Mean seconds of the steps after the first ones, with what comes between them."""
-        times = self.ends[min(FIRST, len(self.ends) - 2) :]
-        return (times[-1] - times[0]) / (len(times) - 1)
+        """Mean seconds of the steps after the first ones."""
+        first = min(FIRST, len(self.ends) - 1)
+        return mean(end - start for start, end in zip(self.starts[first:], self.ends[first:], strict=False))

@@ -30,6 +30,10 @@ class Nequip(Program):
         place = setup.folder / "hydra"
         return [str(program), "-cp", str(setup.folder), "-cn", "own", f"hydra.run.dir={place}"]
 
+    def settings(self, setup: Setup) -> Any:
+        """All that the training is given."""
+        return self.configuration(setup)
+
     def best(self, setup: Setup) -> Path:
         """The checkpoint with the smallest sum of validation errors."""
         return setup.folder / "best.ckpt"
@@ -51,6 +55,7 @@ class Nequip(Program):
     def data(self, setup: Setup) -> dict[str, Any]:
         """Files, neighbours, batches and statistics."""
         names, data = list(setup.elements), "nequip.data."
+        kinds = {"model_type_names": names, "chemical_species_to_atom_type_map": {name: name for name in names}}
         loader = {"_target_": "torch.utils.data.DataLoader", "num_workers": 0}
         return {
             "_target_": f"{data}datamodule.ASEDataModule",
@@ -58,7 +63,7 @@ class Nequip(Program):
             "train_file_path": str(setup.folder / "train.extxyz"),
             "val_file_path": str(setup.folder / "val.extxyz"),
             "transforms": [
-                {"_target_": f"{data}transforms.ChemicalSpeciesToAtomTypeMapper", "chemical_symbols": names},
+                {"_target_": f"{data}transforms.ChemicalSpeciesToAtomTypeMapper", **kinds},
                 {"_target_": f"{data}transforms.NeighborListTransform", "r_max": setup.cutoff},
             ],
             "train_dataloader": {**loader, "batch_size": self.batch_size, "shuffle": True},

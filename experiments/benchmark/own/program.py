@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -15,7 +15,7 @@ from ase.io import write
 from torch_geometric.data import Data
 
 from equireann_pyg import to_ase
-from experiments.benchmark.environments import ROOT, Environment
+from experiments.benchmark.environments import Environment
 
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
 
@@ -60,6 +60,10 @@ class Program:
     def command(self, setup: Setup) -> list[str]:
         """Words of the command that trains; writes its configuration, if it wants one."""
         raise NotImplementedError
+
+    def settings(self, setup: Setup) -> Any:
+        """All that the training is given."""
+        return self.command(setup)[1:]
 
     def best(self, setup: Setup) -> Path:
         """File of the model that the package's users would go on with."""
@@ -106,6 +110,3 @@ def labelled(data: Data) -> Atoms:
         atoms.arrays["REF_forces"] = kept["forces"]
     atoms.calc = SinglePointCalculator(atoms, **kept) if kept else None
     return atoms
-
-
-__all__ = ["ROOT", "Program", "Setup", "labelled", "write_frames"]

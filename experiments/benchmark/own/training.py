@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shutil
 from dataclasses import dataclass, replace
-from datetime import date
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,9 @@ from experiments.benchmark.own.laps import FIRST, TIMED, Laps
 from experiments.benchmark.own.mace import Mace
 from experiments.benchmark.own.nequip import Nequip
 from experiments.benchmark.own.program import Program, Setup, write_frames
+from experiments.benchmark.own.table import Outputs, common, rows
 from experiments.runs.case import Case, Frames, Sets
-from experiments.runs.results import Row
-from experiments.runs.rows import cpu, scan_rows
+from experiments.runs.rows import scan_rows
 
 PROGRAMS: dict[str, type[Program]] = {"mace": Mace, "nequip": Nequip}
 DONE = "done"
@@ -33,14 +31,16 @@ DONE = "done"
 
 
 def own_training(program: str, case: str, data: str, folder: str, minutes: float, seed: int) -> dict[str, Any]:
-    """Train by a package's own program and measure the errors of its best model; goes on where it was interrupted.
+    """Train by a package's own program, and measure the errors of its best model by its own calculator.
+
+    A timing, training or prediction that came to its end in this folder is not done again.
 
     Args:
         program: of :data:`PROGRAMS`.
         case: of the benchmark or another experiment.
         data: folder of the data sets.
         folder: for files of the training.
-        minutes: that the steps take on one core, at least; the number of epochs follows from a short timing.
+        minutes: that the steps take on one core, about; the number of epochs follows from a short timing, rounded up.
         seed: of parameters and shuffling.
 
     Returns:
@@ -57,7 +57,7 @@ def own_training(program: str, case: str, data: str, folder: str, minutes: float
             raise ValueError(f"--{what} {word}: there are {', '.join(known)}")
     chosen = PROGRAMS[program]()
     if not chosen.environment.installed():
-        raise RuntimeError(f"{chosen.environment.name} is not installed: experiments.benchmark.environments makes it")
+        raise RuntimeError(f"{chosen.environment.name} is not installed: equireann benchmark --install makes it")
     place = Path(folder).resolve() / f"{program} {case} {minutes:g} {seed}".replace(" ", "-")
     return Run(program, chosen, cases[case], Path(data), place, minutes, seed).measured()
 
@@ -89,13 +89,13 @@ class Run:
 
     def measured(self) -> dict[str, Any]:
         """Train and test."""
-        setup = self.trained()
-        laps = Laps.load(setup.laps)
-        common = self.common(setup, laps)
-        outputs, parameters = self.predicted(setup, "val", self.sets.val)
-        common["parameters"] = str(parameters)
+        setup = self.setup("training", self.sets, self.epochs())
+        laps = self.trained(setup)
+        validation, parameters = self.predicted(setup, "val", self.sets.val)
+        shared = common(self.program, setup, laps, parameters)
+        shared |= {"case": self.case.name, "minutes": f"{self.minutes:g}", "recipe": self.mark(setup)}
         found: dict[str, Any] = {
-            "validation": errors_by_type(outputs, self.sets.val.graphs)["all"],
+            "validation": errors_by_type(validation, self.sets.val.graphs)["all"],
             "seconds": laps.busy(),
             "steps": len(laps.ends),
             "ms_per_step": 1e3 * laps.busy() / len(laps.ends),
@@ -104,47 +104,46 @@ class Run:
         }
         for split, frames in self.sets.tests.items():
             outputs, _ = self.predicted(setup, split, frames)
-            found["rows"] += rows(common, split, frames, outputs)
+            found["rows"] += rows(shared, split, frames, outputs)
             if frames.part.scan is not None:
                 energies = [float(output["energy"]) for output in outputs]
-                found["scans"] += scan_rows(common, split, frames, frames.part.scan, energies)
+                found["scans"] += scan_rows(shared, split, frames, frames.part.scan, energies)
         return found
-
-    def trained(self) -> Setup:
-        """The training, done now if it was not before."""
-        setup = self.setup("training", self.sets, self.epochs())
-        if not (setup.folder / DONE).is_file():
-            self.program.run(self.program.command(setup), setup.folder, "training")
-            (setup.folder / DONE).touch()
-        return setup
 
     def epochs(self) -> int:
         """Epochs that take the time or a little more; a short training says how many, once."""
         file = self.place / "epochs.json"
         if not file.is_file():
-            steps = FIRST + TIMED
-            few = Sets(self.sets.train.thinned(steps * self.program.batch_size), self.sets.val.thinned(4), {})
+            number = FIRST + TIMED
+            few = Sets(self.sets.train.thinned(number * self.program.batch_size), self.sets.val.thinned(4), {})
             setup = self.setup("timing", few, 1)
-            setup = replace(setup, epochs=math.ceil(steps / max(1, self.program.steps(setup.frames))))
-            self.program.run(self.program.command(setup), setup.folder, "training")
-            seconds = Laps.load(setup.laps).per_step()
+            setup = replace(setup, epochs=math.ceil(number / max(1, self.program.steps(setup.frames))))
+            seconds = self.trained(setup).per_step()
             steps = max(1, self.program.steps(len(self.sets.train.graphs)))
             epochs = max(1, math.ceil(60 * self.minutes / (seconds * steps)))
             file.write_text(json.dumps({"epochs": epochs, "ms_per_step": 1e3 * seconds}))
         return int(json.loads(file.read_text())["epochs"])
 
     def setup(self, name: str, sets: Sets, epochs: int) -> Setup:
-        """A folder with the frames of a training, and its settings."""
+        """A folder with the frames of a training, without what an interrupted one has left, and its settings."""
         folder, train = self.place / name, list(sets.train.graphs)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, graphs in (("train", train), ("val", list(sets.val.graphs))):
-            if not (folder / f"{file}.extxyz").is_file():
-                write_frames(folder / f"{file}.extxyz", graphs)
+        if not (folder / DONE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_frames(folder / "train.extxyz", train)
+            write_frames(folder / "val.extxyz", sets.val.graphs)
         fitted = fit_reference_energies(train)
         references = {SYMBOLS[number]: energy for number, energy in sorted(fitted.items())}
         return Setup(folder, tuple(references), self.case.cutoff, len(train), epochs, self.seed, references)
 
-    def predicted(self, setup: Setup, name: str, frames: Frames) -> tuple[list[dict[str, torch.Tensor]], int]:
+    def trained(self, setup: Setup) -> Laps:
+        """Times of the steps of a training, which is done now if it was not before."""
+        if not (setup.folder / DONE).is_file():
+            self.program.run(self.program.command(setup), setup.folder, "training")
+            (setup.folder / DONE).touch()
+        return Laps.load(setup.laps)
+
+    def predicted(self, setup: Setup, name: str, frames: Frames) -> tuple[Outputs, int]:
         """What the own calculator says of each frame, as our potential would, and the number of parameters."""
         file, result = (setup.folder / f"{name}.{kind}" for kind in ("test.extxyz", "npz"))
         if not result.is_file():
@@ -157,42 +156,8 @@ class Run:
             found = [{"energy": e.view(1), "forces": f} for e, f in zip(energies, parts, strict=True)]
             return found, int(kept["parameters"])
 
-    def common(self, setup: Setup, laps: Laps) -> Row:
-        """What all rows share."""
-        settings = [self.program.command(setup)[3:], self.minutes, self.sets.train.source, self.sets.val.source]
+    def mark(self, setup: Setup) -> str:
+        """Changes whenever the run would be another one."""
+        settings = [self.program.settings(setup), self.minutes, self.sets.train.source, self.sets.val.source]
         text = json.dumps(settings).replace(str(setup.folder), "")
-        package = self.program.environment.packages[0]
-        return {
-            "case": self.case.name,
-            "model": self.program.model,
-            "minutes": f"{self.minutes:g}",
-            "epochs": str(setup.epochs),
-            "steps": str(len(laps.ends)),
-            "train_frames": str(setup.frames),
-            "batch_size": str(self.program.batch_size),
-            "cutoff": f"{setup.cutoff:g}",
-            "iterations": "",
-            "seed": str(self.seed),
-            "seconds": f"{laps.busy():.0f}",
-            "ms_per_step": f"{1e3 * laps.busy() / len(laps.ends):.3g}",
-            "threads": "1",
-            "cpu": cpu(),
-            "torch": version("torch"),
-            "package": package,
-            "date": str(date.today()),
-            "recipe": sha256(text.encode()).hexdigest()[:8],
-        }
-
-
-def rows(
-    common: Mapping[str, str], split: str, frames: Frames, outputs: Sequence[dict[str, torch.Tensor]]
-) -> list[Row]:
-    """Errors of a test set, of all frames first."""
-    errors = errors_by_type(list(outputs), frames.graphs)
-    if len(errors) == 2:  # one kind: the same as all
-        errors = {"all": errors["all"]}
-    found = []
-    for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
-        numbers = {name: f"{value:.4g}" for name, value in values.items()}
-        found.append({**common, **numbers, "split": split, "config_type": kind, "source": frames.source})
-    return found
+        return sha256(text.encode()).hexdigest()[:8]

@@ -19,6 +19,7 @@ MODULES = (
     "sevennet",
     "pet",
     "torchmdnet",
+    "cace",
 )
 """Files of this folder, in the order of the tables."""
 

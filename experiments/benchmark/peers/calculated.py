@@ -35,7 +35,9 @@ class Calculated(torch.nn.Module):
         self.cutoff = cutoff
         self.config = {"elements": self.symbols, "cutoff": cutoff, **sizes}
         self.register_buffer("reference_energies", torch.zeros(len(SYMBOLS)), persistent=False)  # of checks, eV
-        self._forget()
+        self._calculator: Calculator | None = None
+        self._data: Data | None = None
+        self._frames: list[Atoms] = []
 
     def calculator(self) -> Calculator:
         """A calculator with the weights of this module."""
@@ -85,11 +87,6 @@ class Calculated(torch.nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """All but what holds code of the package, so that a module can be copied."""
         return {**self.__dict__, "_calculator": None, "_data": None, "_frames": []}
-
-    def _forget(self) -> None:
-        self._calculator: Calculator | None = None
-        self._data: Data | None = None
-        self._frames: list[Atoms] = []
 
     def _frames_of(self, data: Data) -> list[Atoms]:
         graphs = data.to_data_list() if hasattr(data, "to_data_list") else [data]

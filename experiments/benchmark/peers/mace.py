@@ -32,7 +32,7 @@ class MACE(Adapter):
         self.mace = modules.ScaleShiftMACE(
             r_max=cutoff,
             num_bessel=8,
-            num_polynomiaordercutoff=5,
+            num_polynomial_cutoff=5,
             max_ell=3,
             interaction_cls=block,
             interaction_cls_first=block,
@@ -45,7 +45,7 @@ class MACE(Adapter):
             avg_num_neighbors=1.0,
             atomic_numbers=self.elements,
             correlation=3,
-            radiaordertype="bessel",
+            radial_type="bessel",
             atomic_inter_scale=1.0,
             atomic_inter_shift=0.0,
         )
@@ -56,7 +56,7 @@ class MACE(Adapter):
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
         """Tell the layers the average number of neighbours."""
         for part in self.mace.interactions:
-            part.avg_num_neighbors.filorder(mean_neighbours(z, edge_index))
+            part.avg_num_neighbors.fill_(mean_neighbours(z, edge_index))
 
     def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Atomic energies ``[N]``: of atoms at the origin, whose shifts are the edges (MACE's point from j to i)."""

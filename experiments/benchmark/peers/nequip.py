@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from ase.calculators.calculator import Calculator
@@ -87,12 +88,12 @@ class Framework(Adapter):
 
 
 def start() -> None:
-    """Let the package set what it sets for a process, but for the default type and the random numbers."""
+    """Let the package set what it sets for a process, but for the default type, random numbers and their seed."""
     from lightning.pytorch.utilities.seed import isolate_rng
     from nequip.utils import torch_default_dtype
     from nequip.utils.global_state import set_global_state
 
-    with isolate_rng(), torch_default_dtype(torch.get_default_dtype()):
+    with patch.dict("os.environ"), isolate_rng(), torch_default_dtype(torch.get_default_dtype()):
         set_global_state()
 
 

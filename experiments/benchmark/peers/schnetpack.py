@@ -76,7 +76,7 @@ class SchNetPack(Adapter):
             output_modules=[readout, spk.atomistic.Forces()],
         )
 
-        class InMemory(spk.interfaces.SpkCalculator):
+        class InMemory(spk.interfaces.SpkCalculator):  # type: ignore[name-defined]
             def _load_model(self, model_file: nn.Module) -> nn.Module:
                 return model_file.eval()
 

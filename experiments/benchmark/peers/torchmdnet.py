@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from ase.calculators.calculator import Calculator
@@ -12,7 +13,7 @@ from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, OwnForward, within
 from experiments.benchmark.peers.peer import Peer, published
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "activation": "silu",
     "aggr": "add",
     "atom_filter": -1,
@@ -29,7 +30,7 @@ COMMON = {
     "reduce_op": "add",
     "trainable_rbf": False,
 }
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "equivariant-transformer": {
         "attn_activation": "silu",
         "distance_influence": "both",
@@ -43,14 +44,14 @@ MODELS = {
 
 
 class GivenEdges(nn.Module):
-    """Stands in for the search of neighbours: takes edges where that takes positions and graphs.
+    """Stands in for the search of neighbours: takes edges where that takes positions, graphs and a box.
 
-    An edge from every atom to itself comes last, as the package wants it. It normalises the vectors later, but takes an atom
-    and its own image in another cell for one: their vectors have unit length already here.
+    An edge from every atom to itself comes last, as the package wants it. It brings vectors to unit length later, but those
+    between an atom and its own image in another cell, which it takes for one atom, have to have it already.
     """
 
     def forward(self, edge_vec: Tensor, edge_index: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Edges ``[2, E + N]``, lengths ``[E + N]``, vectors ``[E + N, 3]``, from edges and the numbers of atoms ``[N]``."""
+        """Edges ``[2, E + N]``, lengths ``[E + N]``, vectors ``[E + N, 3]``; ``own`` numbers the atoms, ``[N]``."""
         r = edge_vec.norm(dim=-1)
         image = edge_index[0] == edge_index[1]
         if bool(image.any()):
@@ -73,12 +74,8 @@ class NeighboursAndImages(nn.Module):
         super().__init__()
         self.embedding = embedding
 
-    def reset_parameters(self) -> None:
-        """Begin anew."""
-        self.embedding.reset_parameters()
-
     def forward(self, z: Tensor, x: Tensor, edge_index: Tensor, r: Tensor, basis: Tensor) -> Tensor:
-        """Features ``[N, n]`` with those of the neighbours; where there are images, neighbours are copies of the atoms."""
+        """Features ``[N, n]`` with those of the neighbours, which are copies of the atoms where there are images."""
         i, j = edge_index
         if not bool(((i == j) & (r > 0)).any()):
             return self.embedding(z, x, edge_index, r, basis)
@@ -123,17 +120,25 @@ class TorchMDNet(Adapter):
         return OwnForward(lambda z, pos: net(z, pos)[0], next(self.parameters()).dtype)
 
 
+# The package cannot be imported without Warp, of which TensorNet uses kernels for its layers, too.
 ENVIRONMENT = Environment("torchmd-net", ("torchmd-net==3.1.0", "warp-lang==1.19.0", "h5py==3.16.0"), ("--no-deps",))
 
 
-def _peer(name: str, kind: str, example: str, **more: dict[str, str]) -> Peer:
+KNOWN = {
+    "cutoff": "vectors in messages are not damped, so energies jump; with the option vector_cutoff, off in the example, not",
+    "training on forces": "two weights change no energy: vectors are zero before the first layer, and not used after the last",
+}
+
+
+def _peer(name: str, kind: str, example: str, known: dict[str, str], remark: str = "") -> Peer:
     recipe = published("experiments.benchmark.peers.torchmdnet.TorchMDNet", {"kind": kind}, lr=1e-3, batch_size=8)
-    source = f"examples/{example} of TorchMD-Net: batches of 8, AdamW without decay at 1e-3"
-    return Peer(f"{name} (TorchMD-Net)", recipe, source, ENVIRONMENT, package=("torchmd-net", "warp-lang"), **more)
+    source = f"examples/{example} of TorchMD-Net: batches of 8, Adam at 1e-3"
+    package = ("torchmd-net", "warp-lang")
+    return Peer(f"{name} (TorchMD-Net)", recipe, source, ENVIRONMENT, package=package, known=known, remark=remark)
 
 
 PEERS = (
-    _peer("Equivariant transformer", "equivariant-transformer", "ET-MD17.yaml"),
-    _peer("TensorNet", "tensornet", "TensorNet-rMD17.yaml"),
+    _peer("Equivariant transformer", "equivariant-transformer", "ET-MD17.yaml", KNOWN),
+    _peer("TensorNet", "tensornet", "TensorNet-rMD17.yaml", {}, "with its Warp kernels, compiled at first use"),
 )
 """The models of this package, as its examples have them."""

@@ -1,0 +1,52 @@
+"""Rows of the tables, as those of trainings in our loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+
+from torch import Tensor
+
+from equireann_pyg.evaluation import errors_by_type
+from experiments.benchmark.own.laps import Laps
+from experiments.benchmark.own.program import Program, Setup
+from experiments.runs.case import Frames
+from experiments.runs.results import Row
+from experiments.runs.rows import cpu
+
+Outputs = list[dict[str, Tensor]]
+
+
+def common(program: Program, setup: Setup, laps: Laps, parameters: int) -> Row:
+    """What all rows of a training share, but for the case and its budget."""
+    return {
+        "model": program.model,
+        "epochs": str(setup.epochs),
+        "steps": str(len(laps.ends)),
+        "train_frames": str(setup.frames),
+        "batch_size": str(program.batch_size),
+        "cutoff": f"{setup.cutoff:g}",
+        "iterations": "",
+        "parameters": str(parameters),
+        "seed": str(setup.seed),
+        "seconds": f"{laps.busy():.0f}",
+        "ms_per_step": f"{1e3 * laps.busy() / len(laps.ends):.3g}",
+        "threads": "1",
+        "cpu": cpu(),
+        "torch": version("torch"),
+        "package": program.environment.packages[0],
+        "date": str(date.today()),
+    }
+
+
+def rows(shared: Mapping[str, str], split: str, frames: Frames, outputs: Sequence[dict[str, Tensor]]) -> list[Row]:
+    """Errors of a test set, of all frames first."""
+    errors = errors_by_type(list(outputs), frames.graphs)
+    if len(errors) == 2:  # one kind: the same as all
+        errors = {"all": errors["all"]}
+    found = []
+    for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
+        numbers = {name: f"{value:.4g}" for name, value in values.items()}
+        found.append({**shared, **numbers, "split": split, "config_type": kind, "source": frames.source})
+    return found
