@@ -9,9 +9,10 @@ command. Writes records.json, tables (CSV and Markdown), figures, and report.htm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,32 @@ from rich.console import Console
 from equireann_pyg.files import user_cache
 from experiments.benchmark.cases import CASES
 from experiments.benchmark.peers import REFERENCE, Peer, of_user, peers
-from experiments.benchmark.process import Worker, WorkerError
+from experiments.benchmark.process import Worker
 from experiments.benchmark.records import Measurement, Record, Records, machine, mark_of
 from experiments.benchmark.report import publish
 from experiments.benchmark.suites import RATES, SUITES, Suite, named, too_long
 from experiments.runs.results import taken
 
 FOLDER = Path(__file__).parent / "results"
-PARTS = ("check", "speed", "memory", "train")
+PARTS = ("check", "speed", "memory", "train", "own")
 LARGEST = 60.0
 """Seconds of one call beyond which a larger system is left out."""
 
 GIGABYTES = 16.0
 """Memory that a model may take on a CPU, so that one that wants more fails alone."""
+
+
+Answer = Callable[..., dict[str, Any]]
+"""Does a task, by its name and options."""
+
+
+def train_by_program(program: str, task: str, **options: Any) -> dict[str, Any]:
+    """Train a model by its package's own program."""
+    from experiments.benchmark.own.training import (
+        own_training,  # reads settings of two packages: only where it is wanted
+    )
+
+    return own_training(program, **options)
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class Settings:
         data: folder of data sets.
         out: folder of results.
         install: make environments that are not there.
-        parts: of ``check``, ``speed``, ``memory``, ``train``.
+        parts: of :data:`PARTS`.
         cases: only these sets.
         seeds: in place of those of the suite.
         minutes: likewise, of each training.
@@ -138,12 +152,17 @@ class Benchmark:
                     worker is None or worker.dead or measurement.task == "memory"
                 ):  # memory is measured in a fresh process
                     worker = stack.enter_context(self.worker(peer, name))
-                self.ask(worker, peer, measurement)
+                self.ask(worker.ask, peer, measurement)
         if "train" in self.parts() and peer.trains:
             for measurement in self.trainings(peer):
                 if not self.done(peer, measurement):
                     with self.worker(peer, name) as worker:
-                        self.ask(worker, peer, measurement)
+                        self.ask(worker.ask, peer, measurement)
+        if "own" in self.parts() and peer.program and self.suite.own:
+            for case in self.suite.cases:
+                measurement = Measurement("own", {"case": case, "minutes": self.suite.minutes, "seed": 0})
+                if not self.done(peer, measurement):
+                    self.ask(partial(train_by_program, peer.program), peer, measurement)
 
     def parts(self) -> tuple[str, ...]:
         """Kinds of measurements that are wanted."""
@@ -195,24 +214,31 @@ class Benchmark:
             self.keep(peer, measurement, error=f"left out: one call would take {seconds:.0f} s")
         return seconds is not None
 
-    def ask(self, worker: Worker, peer: Peer, measurement: Measurement) -> None:
+    def ask(self, answer: Answer, peer: Peer, measurement: Measurement) -> None:
         """Measure, unless another process is at it, and keep what came of it."""
-        options: dict[str, Any] = dict(measurement.options)
-        options |= {} if measurement.task == "check" else {"device": self.settings.device}
-        if measurement.task == "train":
-            options |= {"data": str(self.settings.data), "folder": str(self.work / peer.name)}
-        elif measurement.task == "speed":
-            options |= {"seconds": self.suite.seconds}
+        options = dict(measurement.options) | self.surroundings(peer, measurement.task)
         with taken(self.work / f"{peer.name} {measurement.title}".replace("/", "-")) as ours:
             if not ours:
                 self.console.print(f"{peer.name}, {measurement.title}: another process is at it")
                 return
             self.console.print(f"{peer.name}, {measurement.title} ...")
             try:
-                self.keep(peer, measurement, worker.ask(measurement.task, **options))
-            except WorkerError as error:
+                self.keep(peer, measurement, answer(measurement.task, **options))
+            except RuntimeError as error:
                 self.console.print(f"[red]{peer.name}, {measurement.title}[/red]: {error}")
                 self.keep(peer, measurement, error=str(error))
+
+    def surroundings(self, peer: Peer, task: str) -> dict[str, Any]:
+        """Options of a task that are no part of the measurement: where it is done, and how long it may take."""
+        device = {"device": self.settings.device}
+        files = {"data": str(self.settings.data), "folder": str(self.work / peer.name)}
+        found: dict[str, dict[str, Any]] = {
+            "speed": device | {"seconds": self.suite.seconds},
+            "memory": device,
+            "train": device | files,
+            "own": files,
+        }
+        return found.get(task, {})
 
     @property
     def work(self) -> Path:

@@ -26,6 +26,7 @@ class Suite:
         trial_minutes: of each trial of a learning rate; 0 makes none.
         equal_epochs: sets on which all models are trained over the same number of epochs besides.
         checks: see whether the adapters are right.
+        own: train by the packages' own programs as well.
         seeds: of every training.
         seconds: of each timing.
     """
@@ -36,6 +37,7 @@ class Suite:
     trial_minutes: float = 0.0
     equal_epochs: tuple[tuple[str, int], ...] = ()
     checks: bool = True
+    own: bool = True
     seeds: tuple[int, ...] = (0,)
     seconds: float = 4.0
 
@@ -69,6 +71,7 @@ SUITES = {
         cases=("twist",),
         minutes=0.4,
         checks=False,
+        own=False,
         seconds=1.5,
     ),
     "full": Suite(

@@ -87,7 +87,7 @@ DEFAULTS = "mace_run_train 0.3.16: batches of 10, Adam (AMSGrad) at 0.01, weight
 PAPER = "Batatia et al., arXiv:2206.07697, appendix (3BPA): 256 channels, L = 2, batches of 5, AMSGrad at 0.01"
 
 
-def _peer(name: str, channels: int, degree: int, source: str, batch_size: int = 10) -> Peer:
+def _peer(name: str, channels: int, degree: int, source: str, batch_size: int = 10, program: str = "") -> Peer:
     recipe = published(
         "experiments.benchmark.peers.mace.MACE",
         {"channels": channels, "degree": degree},
@@ -95,11 +95,11 @@ def _peer(name: str, channels: int, degree: int, source: str, batch_size: int = 
     )
     known = {"rotation, reflection": "coupling coefficients are kept in single precision: 1e-9"}
     package, first = ("mace-torch", "e3nn"), ("mace.modules",)
-    return Peer(name, recipe, source, ENVIRONMENT, first, package, derivatives=2, known=known)
+    return Peer(name, recipe, source, ENVIRONMENT, first, package, derivatives=2, program=program, known=known)
 
 
 PEERS = (
     _peer("MACE-small", 128, 0, f"128x0e; {DEFAULTS}"),
-    _peer("MACE-medium", 128, 1, f"128x0e + 128x1o; {DEFAULTS}"),
+    _peer("MACE-medium", 128, 1, f"128x0e + 128x1o; {DEFAULTS}", program="mace"),
     _peer("MACE-3BPA", 256, 2, PAPER, batch_size=5),
 )

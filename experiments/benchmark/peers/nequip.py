@@ -134,9 +134,10 @@ PRECISION = "in single precision its own calculator embeds the edges in double; 
 TRAINING = "batches of 5, Adam at 0.01"
 
 
-def _peer(name: str, preset: str, source: str) -> Peer:
+def _peer(name: str, preset: str, source: str, program: str = "") -> Peer:
     recipe = published("experiments.benchmark.peers.nequip.NequIP", {"preset": preset}, lr=0.01, batch_size=5)
-    return Peer(name, recipe, source, ENVIRONMENT, (), ("nequip", "e3nn"), derivatives=2, remark=PRECISION)
+    words = {"program": program, "remark": PRECISION}
+    return Peer(name, recipe, source, ENVIRONMENT, (), ("nequip", "e3nn"), derivatives=2, **words)  # type: ignore[arg-type]
 
 
 PEERS = (
@@ -144,6 +145,7 @@ PEERS = (
         "NequIP (tutorial)",
         "",
         f"configs/tutorial.yaml of 0.19.1 without its ZBL: 4 layers, l = 1, 32 features; {TRAINING}",
+        "nequip",
     ),
     _peer(
         "NequIP-S",

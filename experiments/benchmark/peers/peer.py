@@ -27,6 +27,7 @@ class Peer:
         first: modules that its processes import before all others.
         package: distributions whose versions are reported.
         derivatives: continuous derivatives of its energy at the cutoff, as published.
+        program: its package's own training program, of :data:`experiments.benchmark.own.training.PROGRAMS`, if it has one here.
         trains: whether it can be trained by our loop; else it is only timed.
         known: checks of :func:`~equireann_pyg.testing.check_model` that the published model does not pass, and why.
         remark: what to know when reading its numbers.
@@ -39,6 +40,7 @@ class Peer:
     first: tuple[str, ...] = ()
     package: tuple[str, ...] = ()
     derivatives: int = 1
+    program: str = ""
     trains: bool = True
     known: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""

@@ -54,7 +54,8 @@ def speed_sheet(records: Sequence[Record], title: str, **options: Any) -> Sheet:
         if ratios:
             found[model] = (typical(ratios), [model, *map(time_cell, times)])
     sheet.rows = [row for _, row in sorted(found.values(), key=lambda entry: entry[0])]
-    sheet.note = "Medians of rounds in which both take turns in one process; in brackets quartiles of the ratio where they differ by more than a tenth."
+    sheet.note = "Medians of rounds in which both take turns in one process; in brackets quartiles of the ratio "
+        "where they differ by more than a tenth."
     return sheet
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,9 @@ from experiments.benchmark.systems import ELEMENTS, SYSTEMS
 from experiments.speed.clock import Sample, middle, peak_bytes, spread, take_turns, watch_of
 from experiments.speed.paths import call_of
 from experiments.speed.timing import peak_memory
+
+LARGE = 5000
+"""Atoms beyond which one round is enough, after two calls to warm up."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -39,22 +43,22 @@ def speed(
         system: of :data:`~experiments.benchmark.systems.SYSTEMS`.
         step: ``"inference"``, energy and forces, or ``"training"``, with the gradient of a loss on both.
         dtype: ``"float32"`` or ``"float64"``.
-        threads: of torch; with several it is the time on the wall that counts.
+        threads: of torch; 0 for as many as there are processors; with several it is the time on the wall that counts.
         cutoff: in Angstrom.
         seconds: for all rounds.
         device: ``"cpu"`` or ``"cuda"``.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     place, data = torch.device(device), SYSTEMS[system](cutoff)
     names = dict.fromkeys([peer.name, REFERENCE])
     watches, potentials = {}, {}
     for name in names:
         potentials[name] = potential_of(peer if name == peer.name else peer_of(name), data, dtype, cutoff).to(place)
         watches[name] = watch_of(call_on(potentials[name], step, data.to(device)), place)
-    turns = take_turns(watches, seconds, min_rounds=3, max_rounds=30)
+    turns = take_turns(watches, seconds, min_rounds=1 if data.z.numel() > LARGE else 3, max_rounds=30)
     if peer.name in turns.failed:
         raise RuntimeError(turns.failed[peer.name])
-    kind = "wall" if threads > 1 or device == "cuda" else "device"
+    kind = "wall" if threads != 1 or device == "cuda" else "device"
     mine, reference = turns.samples[peer.name], turns.samples.get(REFERENCE, [])
     return {
         "ms": 1e3 * middle(mine, kind),
