@@ -54,8 +54,10 @@ def speed_sheet(records: Sequence[Record], title: str, **options: Any) -> Sheet:
         if ratios:
             found[model] = (typical(ratios), [model, *map(time_cell, times)])
     sheet.rows = [row for _, row in sorted(found.values(), key=lambda entry: entry[0])]
-    sheet.note = "Medians of rounds in which both take turns in one process; in brackets quartiles of the ratio "
-        "where they differ by more than a tenth."
+    sheet.note = (
+        "Medians of rounds in which both take turns in one process; in brackets quartiles of the ratio where they differ by "
+        "more than a tenth."
+    )
     return sheet
 
 
@@ -196,6 +198,8 @@ def settings_sheet(records: Sequence[Record], peers: Mapping[str, Peer]) -> Shee
         plan = training.optimizer
         optimizer = f"{plan['class_path'].rsplit('.')[-1]}, {plan['init_args']['lr']:g}"
         text = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "torch")
+        if peer.environment is not None and peer.environment.checkout is not None:
+            text = f"{text} commit {peer.environment.checkout[1][:8]}".strip()
         sheet.rows.append([model, text, optimizer, str(training.batch_size), peer.source, peer.remark])
     return sheet
 
