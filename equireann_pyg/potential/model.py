@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from inspect import signature
 from typing import Protocol, cast
@@ -27,9 +28,9 @@ class AtomicEnergyModel(Protocol):
 
 
 @cache
-def takes_batch(kind: type[torch.nn.Module]) -> bool:
-    """Whether models of a class want to know the graph of each atom."""
-    return "batch" in signature(kind.forward).parameters
+def takes_batch(forward: Callable[..., object]) -> bool:
+    """Whether the ``forward`` of a class of models wants to know the graph of each atom."""
+    return "batch" in signature(forward).parameters
 
 
 def atomic_energies(model: torch.nn.Module, graph: GraphTensors, z: Tensor, edge_vec: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def atomic_energies(model: torch.nn.Module, graph: GraphTensors, z: Tensor, edge
         z: atomic numbers ``[N + n]``, of which the first are those of the graph.
         edge_vec: ``[E, 3]`` in the type of the model.
     """
-    if not takes_batch(type(model)):
+    if not takes_batch(type(model).forward):
         return cast(Tensor, model(z, graph.edge_index, edge_vec))
     batch = torch.zeros_like(graph.z) if graph.batch is None else graph.batch
     alone = graph.cell.size(0) + torch.arange(z.numel() - batch.numel(), device=z.device)

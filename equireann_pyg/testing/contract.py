@@ -98,7 +98,7 @@ def assert_atomic_energies(model: torch.nn.Module, data: Data) -> None:
     vectors = edge_vectors(data).detach()
     inputs = {"z": data.z, "edge_index": data.edge_index, "edge_vec": vectors}
     before = {name: value.clone() for name, value in inputs.items()}
-    energy = model(*inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes_batch(type(model)) else {}))
+    energy = model(*inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes_batch(type(model).forward) else {}))
     for name, value in inputs.items():
         if not torch.equal(value, before[name]):
             raise AssertionError(f"forward changed its input `{name}`: work on a copy")
