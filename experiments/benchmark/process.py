@@ -12,8 +12,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from experiments.benchmark.environments import ROOT
 from experiments.benchmark.peers import Peer
+from experiments.benchmark.peers.environments import ROOT
 
 
 class WorkerError(RuntimeError):

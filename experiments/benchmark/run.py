@@ -19,12 +19,12 @@ from typing import Any
 from rich.console import Console
 
 from equireann_pyg.files import user_cache
-from experiments.benchmark.cases import CASES
+from experiments.benchmark.measurements.records import Measurement, Record, Records, machine, mark_of
+from experiments.benchmark.measurements.suites import RATES, SUITES, Suite, named, too_long
 from experiments.benchmark.peers import REFERENCE, Peer, of_user, peers
 from experiments.benchmark.process import Worker
-from experiments.benchmark.records import Measurement, Record, Records, machine, mark_of
 from experiments.benchmark.report import publish
-from experiments.benchmark.suites import RATES, SUITES, Suite, named, too_long
+from experiments.benchmark.tasks.cases import CASES
 from experiments.runs.results import taken
 
 FOLDER = Path(__file__).parent / "results"
@@ -47,6 +47,11 @@ def train_by_program(program: str, task: str, **options: Any) -> dict[str, Any]:
     )
 
     return own_training(program, **options)
+
+
+def possible(peer: Peer, measurement: Measurement) -> bool:
+    """Whether a model can be measured so: what cannot be trained here, C++ behind a calculator, is checked and timed only."""
+    return peer.trains or (measurement.task != "memory" and measurement.options.get("step") != "training")
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,9 @@ class Benchmark:
         with ExitStack() as stack:
             worker: Worker | None = None
             for measurement in [*plain, *self.suite.speed]:
-                if measurement.task not in wanted or self.done(peer, measurement) or self.hopeless(peer, measurement):
+                if measurement.task not in wanted or not possible(peer, measurement):
+                    continue
+                if self.done(peer, measurement) or self.hopeless(peer, measurement):
                     continue
                 if (
                     worker is None or worker.dead or measurement.task == "memory"

@@ -15,7 +15,7 @@ from ase.io import write
 from torch_geometric.data import Data
 
 from equireann_pyg import to_ase
-from experiments.benchmark.environments import Environment
+from experiments.benchmark.peers.environments import Environment
 
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
 

@@ -16,12 +16,12 @@ import torch
 from equireann_pyg.elements import SYMBOLS
 from equireann_pyg.evaluation import errors_by_type
 from equireann_pyg.training.references import fit_reference_energies
-from experiments.benchmark.cases import ALL, CASES
 from experiments.benchmark.own.laps import FIRST, TIMED, Laps
 from experiments.benchmark.own.mace import Mace
 from experiments.benchmark.own.nequip import Nequip
 from experiments.benchmark.own.program import Program, Setup, write_frames
 from experiments.benchmark.own.table import Outputs, common, rows
+from experiments.benchmark.tasks.cases import ALL, CASES
 from experiments.runs.case import Case, Frames, Sets
 from experiments.runs.rows import scan_rows
 

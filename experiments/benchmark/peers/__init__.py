@@ -12,6 +12,7 @@ MODULES = (
     "mace",
     "reann",
     "nep",
+    "pace",
     "schnetpack",
     "matgl",
     "nequip",

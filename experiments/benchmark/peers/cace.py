@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from torch import Tensor
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, OwnForward, one_graph, within
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 from experiments.benchmark.peers.pyg import default_dtype
 

@@ -6,8 +6,8 @@ from ase.calculators.calculator import Calculator
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, silu
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, mean_neighbours, one_graph, within
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 

@@ -13,8 +13,8 @@ from ase.calculators.calculator import Calculator
 from torch import Tensor
 
 from equireann_pyg.elements import SYMBOLS
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 

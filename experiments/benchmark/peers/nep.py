@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from torch import nn
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.calculated import Calculated
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 BOX = 100.0

@@ -12,8 +12,8 @@ import torch
 from ase.calculators.calculator import Calculator
 from torch import nn
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.calculated import Calculated
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 

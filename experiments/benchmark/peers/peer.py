@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator
 from torch import nn
 
 from equireann_pyg import Potential
-from experiments.benchmark.environments import Environment
+from experiments.benchmark.peers.environments import Environment
 from experiments.runs.models import Recipe, Training
 
 

@@ -11,8 +11,8 @@ import torch
 from ase.calculators.calculator import Calculator
 from torch import Tensor
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, one_graph
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 

@@ -11,8 +11,8 @@ from ase.calculators.calculator import Calculator
 from torch import Tensor, nn
 
 from equireann_pyg.elements import SYMBOLS
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, OwnForward, within
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 COMMIT = "6ca3928aa6903dbc4c71a41fcd524ba0e9b4cfd7"

@@ -10,8 +10,8 @@ from ase.calculators.calculator import Calculator
 from torch import Tensor, nn
 from torch.utils.data import dataloader
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, within
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 

@@ -13,8 +13,8 @@ from ase.calculators.calculator import Calculator
 from torch import Tensor, nn
 
 from equireann_pyg.elements import SYMBOLS
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, mean_neighbours, within
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 SWITCH = 0.9

@@ -9,8 +9,8 @@ import torch
 from ase.calculators.calculator import Calculator
 from torch import Tensor, nn
 
-from experiments.benchmark.environments import Environment
 from experiments.benchmark.peers.adapter import Adapter, OwnForward, within
+from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 COMMON: dict[str, Any] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equireann_pyg.evaluation import plots
-from experiments.benchmark.records import Record
+from experiments.benchmark.measurements.records import Record
 from experiments.benchmark.report.found import cases_of, cost, models_of, rows_of, timing, trainings, typical
-from experiments.benchmark.systems import SYSTEMS
+from experiments.benchmark.tasks.systems import SYSTEMS
 from experiments.runs.figures import legend, plain_log
 from experiments.runs.tables import chosen, mean
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.records import Record
+from experiments.benchmark.measurements.records import Record
 from experiments.runs.results import Row
 
 

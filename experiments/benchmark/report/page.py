@@ -13,12 +13,12 @@ from jinja2 import Template
 from rich.console import Console
 
 from equireann_pyg.files import replacing
+from experiments.benchmark.measurements.records import Record, Records
+from experiments.benchmark.measurements.suites import Suite
 from experiments.benchmark.peers import peers
-from experiments.benchmark.records import Record, Records
 from experiments.benchmark.report.figures import draw
 from experiments.benchmark.report.found import rows_of, trainings
 from experiments.benchmark.report.tables import sheets
-from experiments.benchmark.suites import Suite
 from experiments.runs import tables
 from experiments.runs.tables import Sheet
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from equireann_pyg.evaluation.plots import three_digits
+from experiments.benchmark.measurements.records import Record
 from experiments.benchmark.peers import REFERENCE, Peer
-from experiments.benchmark.records import Record
 from experiments.benchmark.report.found import (
     cases_of,
     growth,
@@ -19,7 +19,7 @@ from experiments.benchmark.report.found import (
     trainings,
     typical,
 )
-from experiments.benchmark.systems import SYSTEMS
+from experiments.benchmark.tasks.systems import SYSTEMS
 from experiments.runs.tables import Sheet, chosen, distinct, energy_and_forces, over_seeds
 
 

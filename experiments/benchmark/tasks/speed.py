@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from equireann_pyg import Potential, edge_vectors, radius_graph
 from experiments.benchmark.peers import REFERENCE, Peer, peer_of
 from experiments.benchmark.peers.calculated import Calculated
-from experiments.benchmark.systems import ELEMENTS, SYSTEMS
+from experiments.benchmark.tasks.systems import ELEMENTS, SYSTEMS
 from experiments.speed.clock import Sample, middle, peak_bytes, spread, take_turns, watch_of
 from experiments.speed.paths import call_of
 from experiments.speed.timing import peak_memory
@@ -40,7 +40,7 @@ def speed(
 
     Args:
         peer: model.
-        system: of :data:`~experiments.benchmark.systems.SYSTEMS`.
+        system: of :data:`~experiments.benchmark.tasks.systems.SYSTEMS`.
         step: ``"inference"``, energy and forces, or ``"training"``, with the gradient of a loss on both.
         dtype: ``"float32"`` or ``"float64"``.
         threads: of torch; 0 for as many as there are processors; with several it is the time on the wall that counts.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from equireann_pyg.evaluation import errors_by_type, predict
-from experiments.benchmark.cases import CASES
 from experiments.benchmark.peers import Peer
+from experiments.benchmark.tasks.cases import CASES
 from experiments.runs.case import quick as shortened
 from experiments.runs.job import Job
 from experiments.runs.models import Recipe
@@ -34,7 +34,7 @@ def train(
 
     Args:
         peer: model.
-        case: of :data:`~experiments.benchmark.cases.CASES`.
+        case: of :data:`~experiments.benchmark.tasks.cases.CASES`.
         data: folder of the data sets.
         folder: for checkpoints, so that it can be interrupted.
         minutes: budget of the steps, of one core.

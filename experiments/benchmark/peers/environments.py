@@ -15,7 +15,7 @@ from pathlib import Path
 
 from equireann_pyg.files import user_cache
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = user_cache() / "benchmark"
 DONE = "requirements.txt"
 """File of an environment that says what it was made of; written when all is installed."""

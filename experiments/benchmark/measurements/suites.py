@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from experiments.benchmark.records import Measurement
-from experiments.benchmark.systems import SYSTEMS
+from experiments.benchmark.measurements.records import Measurement
+from experiments.benchmark.tasks.systems import SYSTEMS
 
 RATES = (0.3, 1.0, 3.0)
 """Learning rates that are tried, in units of the published one: as many trials for each model."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from equireann_pyg.files import replacing
-from experiments.benchmark.environments import ROOT
 from experiments.benchmark.peers import Peer
+from experiments.benchmark.peers.environments import ROOT
 from experiments.runs.results import locked
 from experiments.runs.rows import cpu
 
