@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.potential.model import takes_batch
@@ -41,7 +41,8 @@ def check_model(model: torch.nn.Module, derivatives: int = 2, amplitude: float =
     """Everything that is wrong with a model of atomic energies, at once; a copy with random parameters is examined.
 
     Args:
-        model: has ``cutoff`` in Angstrom, ``elements`` and ``forward(z, edge_index, edge_vec) -> [N]``.
+        model: has ``cutoff`` in Angstrom, ``elements`` and ``forward(z, edge_index, edge_vec) -> [N]``, which may have an
+            argument ``batch`` for the graph of each atom; where it has ``fit_statistics``, this is given the sample.
         derivatives: number of continuous derivatives that the energy shall have at the cutoff.
         amplitude: of the noise that is added to the parameters; deep networks may want less.
 
@@ -67,6 +68,7 @@ def check_model(model: torch.nn.Module, derivatives: int = 2, amplitude: float =
     graphs = sample_graphs(potential.elements, potential.cutoff)
     _examine(report, _outputs(potential, graphs))
     if report.ok:
+        fit_statistics(potential, graphs)
         bring_to_unit_size(potential, graphs)
         _examine(report, _symmetries(potential, graphs, derivatives))
     return report
@@ -98,7 +100,9 @@ def assert_atomic_energies(model: torch.nn.Module, data: Data) -> None:
     vectors = edge_vectors(data).detach()
     inputs = {"z": data.z, "edge_index": data.edge_index, "edge_vec": vectors}
     before = {name: value.clone() for name, value in inputs.items()}
-    energy = model(*inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes_batch(type(model).forward) else {}))
+    energy = model(
+        *inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes_batch(type(model).forward) else {})
+    )
     for name, value in inputs.items():
         if not torch.equal(value, before[name]):
             raise AssertionError(f"forward changed its input `{name}`: work on a copy")
@@ -109,6 +113,15 @@ def assert_atomic_energies(model: torch.nn.Module, data: Data) -> None:
         raise AssertionError(f"forward gave {energy.dtype} for edge vectors of {vectors.dtype}")
     if not bool(energy.isfinite().all()):
         raise AssertionError(f"forward gave {int((~energy.isfinite()).sum())} energies that are not finite")
+
+
+@torch.no_grad()
+def fit_statistics(potential: Potential, graphs: list[Data]) -> None:
+    """Let a model that has ``fit_statistics`` take them from the sample, as it would from a training set."""
+    fit = getattr(potential.model, "fit_statistics", None)
+    if fit is not None:
+        batch = Batch.from_data_list([graph for graph in graphs if graph.edge_index.numel()])
+        fit(batch.z, batch.edge_index, edge_vectors(batch))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ PEERS = tuple(
         PAPER if not name.startswith("EquiREANN-plus") else f"configs/{name.lower()}.yaml",
         package=("equireann_pyg",),
         derivatives=2,
+        noise=0.6,
     )
     for name, recipe in models().items()
 )

@@ -28,6 +28,7 @@ class Peer:
         package: distributions whose versions are reported.
         derivatives: continuous derivatives of its energy at the cutoff, as published.
         program: its package's own training program, of :data:`experiments.benchmark.own.training.PROGRAMS`, if it has one here.
+        noise: that checks add to its parameters, so that nothing is zero by construction; deep networks bear little.
         trains: whether it can be trained by our loop; else it is only timed.
         known: checks of :func:`~equireann_pyg.testing.check_model` that the published model does not pass, and why.
         remark: what to know when reading its numbers.
@@ -41,6 +42,7 @@ class Peer:
     package: tuple[str, ...] = ()
     derivatives: int = 1
     program: str = ""
+    noise: float = 0.1
     trains: bool = True
     known: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""

@@ -18,8 +18,6 @@ from experiments.benchmark.tasks.calculated import check_calculated
 
 CUTOFF = 4.0  # Angstrom
 MOLECULE = ("H", "C", "O")
-NOISE = 0.1
-"""Of the parameters, so that nothing is zero by construction; deep networks bear no more."""
 
 
 def check(peer: Peer) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def check(peer: Peer) -> dict[str, Any]:
     model = peer.recipe.build(MOLECULE, CUTOFF)
     if isinstance(model, Calculated):
         return check_calculated(model)
-    report = check_model(model, peer.derivatives, NOISE)
+    report = check_model(model, peer.derivatives, peer.noise)
     problems = {name: problem for name, problem in report.problems.items() if problem}
     return {"problems": problems, "checks": len(report.problems), "own": own_difference(peer, model)}
 
@@ -36,7 +34,7 @@ def check(peer: Peer) -> dict[str, Any]:
 def own_difference(peer: Peer, model: torch.nn.Module) -> float | None:
     """Largest difference from the forces of the package's own calculator, relative to the largest force."""
     potential = Potential(copy.deepcopy(model)).double().eval()
-    randomize(potential.model, amplitude=NOISE)
+    randomize(potential.model, amplitude=peer.noise)
     calculator = peer.own_calculator(potential)
     if calculator is None:
         return None
