@@ -60,7 +60,7 @@ def test_report(tmp_path: Path) -> None:
     records = fake(tmp_path)
     publish(records, tmp_path, SUITES["quick"])
     text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
-    assert "0.4, 2 ms" in text
+    assert "0.4 ± 0 %, 2 ms" in text
     assert "| EquiREANN-plus-s | 1 / 10 |" in text
     assert "out of &lt;memory&gt;" in page
     assert page.count("data:image/png;base64,") == 3

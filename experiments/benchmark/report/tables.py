@@ -55,23 +55,22 @@ def speed_sheet(records: Sequence[Record], title: str, **options: Any) -> Sheet:
             found[model] = (typical(ratios), [model, *map(time_cell, times)])
     sheet.rows = [row for _, row in sorted(found.values(), key=lambda entry: entry[0])]
     sheet.note = (
-        "Medians of rounds in which both take turns in one process; in brackets quartiles of the ratio where they differ by "
-        "more than a tenth."
+        "Medians of rounds in which both take turns in one process, with half the distance between the quartiles of the ratio. "
+        "On one thread times are of the processor; other programs may have run."
     )
     return sheet
 
 
 def time_cell(record: Record | None) -> str:
-    """Ratio, with its quartiles where they are far apart, and milliseconds."""
+    """Ratio, half the distance of its quartiles, and milliseconds."""
     if record is None:
         return "-"
     answer = record.answer
     ms = f"{three_digits(answer['ms'])} ms"
     if "ratio" not in answer:
         return ms
-    wide = answer["high"] - answer["low"] > 0.1 * answer["ratio"]
-    quartiles = f" ({three_digits(answer['low'])} to {three_digits(answer['high'])})" if wide else ""
-    return f"{three_digits(answer['ratio'])}{quartiles}, {ms}"
+    spread = 50 * (answer["high"] - answer["low"]) / answer["ratio"]
+    return f"{three_digits(answer['ratio'])} ± {spread:.0f} %, {ms}"
 
 
 def number(value: float | None) -> str:
