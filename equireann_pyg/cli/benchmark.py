@@ -27,6 +27,7 @@ def parser() -> ArgumentParser:
     made.add_argument(
         "--install", type=bool, default=False, help="make the environments of packages that are not there"
     )
+    made.add_argument("--retry", type=bool, default=False, help="measure again what failed before")
     made.add_argument("--parts", type=str, default="", help="of check,speed,memory,train,own; default: all")
     made.add_argument("--cases", type=str, default="", help="only these sets, with commas")
     made.add_argument("--seeds", type=list[NonNegativeInt], default=[], help="of every training")

@@ -9,10 +9,11 @@ command. Writes records.json, tables (CSV and Markdown), figures, and report.htm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def train_by_program(program: str, task: str, **options: Any) -> dict[str, Any]:
 
 def possible(peer: Peer, measurement: Measurement) -> bool:
     """Whether a model can be measured so: what cannot be trained here, C++ behind a calculator, is checked and timed only."""
-    return peer.trains or (measurement.task != "memory" and measurement.options.get("step") != "training")
+    return peer.trains or (
+        measurement.task not in ("memory", "train") and measurement.options.get("step") != "training"
+    )
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Settings:
         data: folder of data sets.
         out: folder of results.
         install: make environments that are not there.
+        retry: measure again what failed before.
         parts: of :data:`PARTS`.
         cases: only these sets.
         seeds: in place of those of the suite.
@@ -79,6 +83,7 @@ class Settings:
     data: Path = user_cache() / "datasets"
     out: Path | None = None
     install: bool = False
+    retry: bool = False
     parts: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -147,29 +152,31 @@ class Benchmark:
 
     def measure(self, peer: Peer, name: str) -> None:
         """All that is missing of one model."""
-        wanted, plain = self.parts(), [Measurement("check")] if self.suite.checks else []
         with ExitStack() as stack:
             worker: Worker | None = None
-            for measurement in [*plain, *self.suite.speed]:
-                if measurement.task not in wanted or not possible(peer, measurement):
+            for measurement in self.missing(peer, [Measurement("check")] * self.suite.checks, self.suite.speed):
+                if measurement.task == "memory":  # by a process that has done nothing else
+                    self.ask_fresh(peer, name, measurement)
                     continue
-                if self.done(peer, measurement) or self.hopeless(peer, measurement):
-                    continue
-                if (
-                    worker is None or worker.dead or measurement.task == "memory"
-                ):  # memory is measured in a fresh process
+                if worker is None or worker.dead:
                     worker = stack.enter_context(self.worker(peer, name))
                 self.ask(worker.ask, peer, measurement)
-        if "train" in self.parts() and peer.trains:
-            for measurement in self.trainings(peer):
-                if not self.done(peer, measurement):
-                    with self.worker(peer, name) as worker:
-                        self.ask(worker.ask, peer, measurement)
-        if "own" in self.parts() and peer.program and self.suite.own:
-            for case in self.suite.cases:
-                measurement = Measurement("own", {"case": case, "minutes": self.suite.minutes, "seed": 0})
-                if not self.done(peer, measurement):
-                    self.ask(partial(train_by_program, peer.program), peer, measurement)
+        for measurement in self.missing(peer, self.trainings(peer)):
+            self.ask_fresh(peer, name, measurement)
+        for measurement in self.missing(peer, self.by_programs(peer)):
+            self.ask(partial(train_by_program, peer.program), peer, measurement)
+
+    def missing(self, peer: Peer, *measurements: Iterable[Measurement]) -> Iterator[Measurement]:
+        """Measurements that are wanted and possible and not done; each is looked at when it is due."""
+        for measurement in chain(*measurements):
+            wanted = measurement.task in self.parts() and possible(peer, measurement)
+            if wanted and not self.done(peer, measurement) and not self.hopeless(peer, measurement):
+                yield measurement
+
+    def ask_fresh(self, peer: Peer, name: str, measurement: Measurement) -> None:
+        """Measure in a process of its own."""
+        with self.worker(peer, name) as worker:
+            self.ask(worker.ask, peer, measurement)
 
     def parts(self) -> tuple[str, ...]:
         """Kinds of measurements that are wanted."""
@@ -193,6 +200,11 @@ class Benchmark:
             for epochs in [number for name, number in suite.equal_epochs if name == case]:
                 yield self.training(case, 0, rate, epochs=epochs)
 
+    def by_programs(self, peer: Peer) -> Iterator[Measurement]:
+        """Trainings by the package's own program, where it has one here."""
+        for case in self.suite.cases * (self.suite.own and bool(peer.program)):
+            yield Measurement("own", {"case": case, "minutes": self.suite.minutes, "seed": 0})
+
     def training(self, case: str, seed: int, rate: float, **budget: Any) -> Measurement:
         """A training."""
         return Measurement("train", {"case": case, "seed": seed, "rate": float(f"{rate:.3g}"), **budget})
@@ -204,8 +216,9 @@ class Benchmark:
         return None if best is None else best.options["rate"]
 
     def done(self, peer: Peer, measurement: Measurement) -> bool:
-        """Whether there is a record already."""
-        return self.records.find(peer, measurement) is not None
+        """Whether there is a record already; of a failure, too, unless failures are to be tried again."""
+        record = self.records.find(peer, measurement)
+        return record is not None and not (self.settings.retry and record.error)
 
     def hopeless(self, peer: Peer, measurement: Measurement) -> bool:
         """Whether a large crystal would take too long, by what smaller ones took; that is recorded."""
@@ -274,5 +287,7 @@ def main(options: Any) -> None:
         if wrong:
             raise ValueError(f"--{name} {', '.join(wrong)}: there are {', '.join(known)}")
     data = {} if options.data is None else {"data": options.data}
-    plain = {name: getattr(options, name) for name in ("suite", "model", "device", "install", "minutes", "out")}
+    plain = {
+        name: getattr(options, name) for name in ("suite", "model", "device", "install", "retry", "minutes", "out")
+    }
     Benchmark(Settings(**plain, **given, **data, seeds=tuple(options.seeds))).run()

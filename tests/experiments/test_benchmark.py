@@ -99,6 +99,8 @@ def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked.count(("EquiREANN-plus-s", "train")) == 1
     records = list(Records(tmp_path / "records.json"))
     assert [record.error for record in records if record.options.get("system") == "copper 108"] == ["no memory"]
+    Benchmark(replace(settings, retry=True)).run()
+    assert asked.count(("EquiREANN-plus-s", "speed")) == 4
     trials = replace(SUITES["quick"], trial_minutes=1.0)
     monkeypatch.setitem(runner.SUITES, "quick", trials)
     asked.clear()
