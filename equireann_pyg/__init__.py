@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from equireann_pyg.graph.radius import radius_graph
     from equireann_pyg.inference.blocks import BlockPotential
     from equireann_pyg.inference.calculator import EquiREANNCalculator
+    from equireann_pyg.inference.committee import CommitteeCalculator
     from equireann_pyg.inference.compiled import compile_potential
     from equireann_pyg.models.equireann import EANN, REANN, EquiREANN
     from equireann_pyg.models.network import OrbitalNetwork
@@ -29,6 +30,7 @@ __all__ = [
     "EANN",
     "REANN",
     "BlockPotential",
+    "CommitteeCalculator",
     "EquiREANN",
     "EquiREANNCalculator",
     "EquiREANNPlus",
@@ -53,7 +55,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "graph": ("LabelKeys", "edge_vectors", "from_ase", "radius_graph", "to_ase"),
-        "inference": ("BlockPotential", "EquiREANNCalculator", "compile_potential"),
+        "inference": ("BlockPotential", "CommitteeCalculator", "EquiREANNCalculator", "compile_potential"),
         "models": ("EANN", "REANN", "EquiREANN", "EquiREANNPlus", "OrbitalNetwork"),
         "nn": (),
         "potential": ("Potential", "load_potential", "save_potential"),

@@ -95,6 +95,11 @@ def to_ase(data: Data) -> Atoms:
     return atoms
 
 
+def voigt(tensor: np.ndarray) -> np.ndarray:
+    """Symmetric tensors ``[..., 3, 3]`` in Voigt's order xx yy zz yz xz xy, ``[..., 6]``."""
+    return tensor.reshape(*tensor.shape[:-2], 9)[..., [0, 4, 8, 5, 2, 1]]
+
+
 def ase_results(values: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Labels or predictions of one graph as results of an ASE calculator, and (without a place there) for ``info``."""
     arrays = {key: values[key].detach().cpu().numpy() for key in LABELS if key in values}
@@ -104,5 +109,5 @@ def ase_results(values: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
     if "energy" in results:
         results["energy"] = float(results["energy"])  # of Python, as other calculators give it
     if "stress" in results:
-        results["stress"] = results["stress"].ravel()[[0, 4, 8, 5, 2, 1]]  # Voigt: xx yy zz yz xz xy
+        results["stress"] = voigt(results["stress"])
     return results, {name: results.pop(name) for name in ("polarizability",) if name in results}

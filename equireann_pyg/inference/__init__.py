@@ -9,12 +9,14 @@ from equireann_pyg.lazy import lazy_names
 if TYPE_CHECKING:
     from equireann_pyg.inference.blocks import BlockPotential
     from equireann_pyg.inference.calculator import EquiREANNCalculator
+    from equireann_pyg.inference.committee import CommitteeCalculator
     from equireann_pyg.inference.compiled import CompiledPotential, compile_potential
     from equireann_pyg.inference.exported import ExportedPotential, export_potential, load_exported
     from equireann_pyg.inference.graphed import GraphedPotential
 
 __all__ = [
     "BlockPotential",
+    "CommitteeCalculator",
     "CompiledPotential",
     "EquiREANNCalculator",
     "ExportedPotential",
@@ -30,6 +32,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "blocks": ("BlockPotential",),
         "calculator": ("EquiREANNCalculator",),
+        "committee": ("CommitteeCalculator",),
         "compiled": ("CompiledPotential", "compile_potential"),
         "exported": ("ExportedPotential", "export_potential", "load_exported"),
         "graphed": ("GraphedPotential",),

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from torch_geometric.data import Data
 
 from equireann_pyg.elements import SYMBOLS, check_known
-from equireann_pyg.graph.convert import ase_results, from_ase
+from equireann_pyg.graph.convert import ase_results, from_ase, voigt
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
@@ -23,6 +23,7 @@ from equireann_pyg.inference.exported import ExportedPotential, load_exported
 from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import load_potential
 from equireann_pyg.potential.devices import usable_device
+from equireann_pyg.potential.local_stress import atomic_stress
 from equireann_pyg.potential.potential import Potential
 
 KEYS = {name: getattr(LabelKeys(), name) for name in CONDITIONS}
@@ -36,6 +37,9 @@ class EquiREANNCalculator(Calculator):
     the cell has a volume. Candidate pairs are found with a skin and kept until an atom has moved by half of it; the model
     gets those that are within its cutoff, so the skin never changes a result.
 
+    A potential that is no exported one, in blocks or graphed gives ``stresses`` too, see
+    :func:`~equireann_pyg.potential.atomic_stress`.
+
     A potential with properties gives ``dipole``, ``charges`` and ``polarizability`` too, where they are defined; the total
     charge in e and the field in V/Angstrom are then taken from ``atoms.info["charge"]`` and ``atoms.info["external_field"]``.
 
@@ -43,7 +47,7 @@ class EquiREANNCalculator(Calculator):
         potential: a potential, which is copied, or the file of one: of ``save_potential``, a training checkpoint, or a
             ``*.pt2`` file written by ``equireann export``, which keeps the device and dtype it was exported for.
         device: where to compute.
-        dtype: arithmetic of the model; by default that of the potential.
+        dtype: arithmetic of the model, ``torch.float64`` or ``"float64"``; by default that of the potential.
         skin: extra cutoff of the neighbour list in Angstrom.
         block_size: atoms at a time (see :class:`~equireann_pyg.inference.blocks.BlockPotential`); all at once by default.
         allow_untrained: compute structures with elements that the training set had no atom of, too.
@@ -65,7 +69,7 @@ class EquiREANNCalculator(Calculator):
         self,
         potential: Potential | str | Path,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         skin: float = 0.5,
         block_size: int | None = None,
         allow_untrained: bool = False,
@@ -78,10 +82,22 @@ class EquiREANNCalculator(Calculator):
         self.device = usable_device(device)
         if graphed and block_size is not None:
             raise ValueError("graphed: a recorded evaluation has all atoms at once; leave out block_size, or graphed")
-        ready = _ready(potential, self.device, dtype, block_size)
+        kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        ready = _ready(potential, self.device, kind, block_size)
         self.potential = _graphed(ready) if graphed else ready
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
         whole.allow_untrained = allow_untrained
+        self._settings = {
+            "potential": str(Path(potential).resolve()) if isinstance(potential, (str, Path)) else None,
+            "device": str(self.device),
+            "dtype": str(self.potential.dtype).removeprefix("torch."),
+            "skin": float(skin),
+            "block_size": block_size,
+            "allow_untrained": allow_untrained,
+            "graphed": graphed,
+        }
+        if isinstance(self.potential, Potential):
+            self.implemented_properties = [*self.implemented_properties, "stresses"]
         self.has_properties = bool(getattr(whole, "properties", ()))
         if self.has_properties:
             self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))
@@ -106,6 +122,12 @@ class EquiREANNCalculator(Calculator):
         results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
         self.results = results | other
         self.results |= {"free_energy": results["energy"], "energies": output["atomic_energy"].numpy()}
+        if "stresses" in (properties or ()) and isinstance(self.potential, Potential):
+            self.results["stresses"] = voigt(atomic_stress(self.potential, graph).cpu().numpy())  # -> [N, 6]
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Arguments that make this calculator anew, as plain values; ``potential`` is a file, or None if none was named."""
+        return dict(self._settings)
 
     def _graph(self, atoms: Atoms) -> Data:
         """Graph of the structure, from the kept pairs where they are still complete."""

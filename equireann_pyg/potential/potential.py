@@ -190,7 +190,7 @@ class Potential(TrainingRecord):
         differentiate = forces or stress
         with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
             inputs = variables(graph, differentiate)
-            output = self._energies(graph, *inputs)
+            output = self.energies(graph, *inputs)
             if differentiate:
                 gradients = torch.autograd.grad(
                     output["energy"].sum(), inputs, create_graph=self.training, materialize_grads=True
@@ -214,7 +214,7 @@ class Potential(TrainingRecord):
         species = rest[0] if rest else cast(Any, self.model).species(z)
         return energy, Features(graph, pos, species[:num_nodes], density[:num_nodes], orbital[:num_nodes])
 
-    def _energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
+    def energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
         """Energies and properties as functions of the edge vectors and, in a field, of the positions."""
         output: dict[str, Any] = {}
         vectors = edge_vec.to(self.dtype)
@@ -275,7 +275,7 @@ class Potential(TrainingRecord):
         j, i = graph.edge_index
         with torch.enable_grad():
             inputs = variables(graph, differentiate=True)
-            energy = self._energies(graph, *inputs)["energy"].sum()
+            energy = self.energies(graph, *inputs)["energy"].sum()
             first = torch.autograd.grad(energy, inputs, create_graph=True, materialize_grads=True)
             along = (vector[j] - vector[i], vector)[: len(inputs)]
             second = torch.autograd.grad(first, inputs, along, materialize_grads=True)
