@@ -21,7 +21,8 @@ class CommitteeCalculator(Calculator):
 
     Beside the means of energy, energies, forces and stress, ``results`` holds ``energy_std`` (eV), ``energies_std``
     ``[N]``, ``forces_std`` ``[N, 3]`` (eV/Angstrom) and ``stress_std`` ``[6]``: standard deviations of the members, with one
-    degree of freedom taken off. A large spread says that a structure is far from the training set; a small one promises nothing.
+    degree of freedom taken off. A large spread says that a structure is far from the training set; a small one says
+    nothing.
 
     Args:
         potentials: two or more potentials or files of them, see :class:`EquiREANNCalculator`.
