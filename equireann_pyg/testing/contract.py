@@ -68,7 +68,8 @@ def check_model(model: torch.nn.Module, derivatives: int = 2, amplitude: float =
     graphs = sample_graphs(potential.elements, potential.cutoff)
     _examine(report, _outputs(potential, graphs))
     if report.ok:
-        fit_statistics(potential, graphs)
+        _examine(report, iter([("statistics", lambda: fit_statistics(potential, graphs))]))
+    if report.ok:
         bring_to_unit_size(potential, graphs)
         _examine(report, _symmetries(potential, graphs, derivatives))
     return report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from experiments.benchmark.peers import Peer
-from experiments.benchmark.peers.environments import ROOT
+from experiments.benchmark.peers.environments import variables
 
 
 class WorkerError(RuntimeError):
@@ -34,23 +33,15 @@ class Worker:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
         environment = peer.environment
         python = sys.executable if environment is None else str(environment.python)
-        variables = (
-            os.environ | {"PYTHONPATH": str(ROOT)} if environment is None else environment.variables_of_process()
-        )
-
-        def limit() -> None:
-            if gigabytes is not None:
-                resource.setrlimit(resource.RLIMIT_AS, (int(gigabytes * 1e9), -1))
-
+        limit = [] if gigabytes is None else [str(gigabytes)]
         self._process = subprocess.Popen(
-            [python, "-m", "experiments.benchmark.worker", name],
+            [python, "-m", "experiments.benchmark.worker", name, *limit],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=variables,
+            env=variables(),
             cwd=os.getcwd(),
-            preexec_fn=limit,
         )
 
     def __enter__(self) -> Worker:
@@ -66,11 +57,6 @@ class Worker:
         self._process.wait()
         self._process.stdout.close()  # type: ignore[union-attr]
         self._errors.close()
-
-    @property
-    def dead(self) -> bool:
-        """Whether the process has ended."""
-        return self._process.poll() is not None
 
     def ask(self, task: str, **options: Any) -> dict[str, Any]:
         """What the worker answers.

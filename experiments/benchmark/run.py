@@ -10,7 +10,7 @@ command. Writes records.json, tables (CSV and Markdown), figures, and report.htm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -26,9 +26,10 @@ from experiments.benchmark.peers import REFERENCE, Peer, of_user, peers
 from experiments.benchmark.process import Worker
 from experiments.benchmark.report import publish
 from experiments.benchmark.tasks.cases import CASES
-from experiments.runs.results import taken
+from experiments.runs.results import locked, taken
 
-FOLDER = Path(__file__).parent / "results"
+FOLDER = Path(__file__).parent
+TIMING = user_cache() / "benchmark" / "timing"
 PARTS = ("check", "speed", "memory", "train", "own")
 LARGEST = 60.0
 """Seconds of one call beyond which a larger system is left out."""
@@ -52,9 +53,8 @@ def train_by_program(program: str, task: str, **options: Any) -> dict[str, Any]:
 
 def possible(peer: Peer, measurement: Measurement) -> bool:
     """Whether a model can be measured so: what cannot be trained here, C++ behind a calculator, is checked and timed only."""
-    return peer.trains or (
-        measurement.task not in ("memory", "train") and measurement.options.get("step") != "training"
-    )
+    special = {"step", "dtype", "threads", "cutoff"} & set(measurement.options)
+    return peer.trains or (measurement.task in ("check", "speed") and not special)
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,14 @@ class Settings:
         """Where the results go."""
         if self.out is not None:
             return self.out
-        return FOLDER.parent / "work" / "quick" if self.suite == "quick" else FOLDER / self.device
+        return FOLDER / "work" / f"{self.suite}-{self.device}"
 
     @property
     def plan(self) -> Suite:
         """The suite with what was asked for."""
         suite = SUITES[self.suite]
         changes: dict[str, Any] = {"cases": self.cases or suite.cases, "seeds": self.seeds or suite.seeds}
+        changes |= {"checks": suite.checks or "check" in self.parts, "own": suite.own or "own" in self.parts}
         return replace(suite, minutes=self.minutes or suite.minutes, **changes)
 
 
@@ -116,13 +117,14 @@ class Benchmark:
         self.settings, self.console = settings, console or Console(soft_wrap=True)
         self.suite = settings.plan
         self.records = Records(settings.folder / "records.json")
+        self.here = machine(settings.device)
 
     def run(self) -> None:
         """Measure what is missing of every model, and write the report."""
         for name, peer in self.models().items():
             if self.ready(peer):
                 self.measure(peer, name)
-        publish(self.records, self.settings.folder, self.suite)
+        publish(self.records, self.settings.folder)
 
     def models(self) -> dict[str, Peer]:
         """Models that take part: of the benchmark by name, that of the user by its path.
@@ -140,13 +142,12 @@ class Benchmark:
         if peer.installed:
             return True
         if not self.settings.install:
-            self.console.print(f"{peer.name}: not installed; --install makes its environment")
+            self.console.print(f"{peer.name}: not installed; --install true makes its environment")
             return False
         try:
             peer.environment.install(self.console.print)  # type: ignore[union-attr]
-        except RuntimeError as error:
-            self.console.print(f"[red]{peer.name}: cannot be installed[/red]: {error}")
-            self.keep(peer, Measurement("install"), error=str(error).splitlines()[-1][:300])
+        except (RuntimeError, OSError) as error:
+            self.console.print(f"{peer.name}: cannot be installed: {error}", style="red", markup=False)
             return False
         return True
 
@@ -158,9 +159,9 @@ class Benchmark:
                 if measurement.task == "memory":  # by a process that has done nothing else
                     self.ask_fresh(peer, name, measurement)
                     continue
-                if worker is None or worker.dead:
-                    worker = stack.enter_context(self.worker(peer, name))
-                self.ask(worker.ask, peer, measurement)
+                worker = worker or stack.enter_context(self.worker(peer, name))
+                if not self.ask(worker.ask, peer, measurement):
+                    worker = None  # what has failed once is not relied on
         for measurement in self.missing(peer, self.trainings(peer)):
             self.ask_fresh(peer, name, measurement)
         for measurement in self.missing(peer, self.by_programs(peer)):
@@ -194,6 +195,8 @@ class Benchmark:
             trials = [self.training(case, 0, rate * f, minutes=suite.trial_minutes, test=False) for f in RATES]
             if suite.trial_minutes:
                 yield from trials
+                if not all(self.done(peer, trial) for trial in trials):
+                    continue  # another process is at one of them
                 rate = self.best_rate(peer, trials) or rate
             for seed in suite.seeds:
                 yield self.training(case, seed, rate, minutes=suite.minutes)
@@ -202,7 +205,8 @@ class Benchmark:
 
     def by_programs(self, peer: Peer) -> Iterator[Measurement]:
         """Trainings by the package's own program, where it has one here."""
-        for case in self.suite.cases * (self.suite.own and bool(peer.program)):
+        wanted = self.suite.own and bool(peer.program) and self.settings.device == "cpu"
+        for case in self.suite.cases * wanted:
             yield Measurement("own", {"case": case, "minutes": self.suite.minutes, "seed": 0})
 
     def training(self, case: str, seed: int, rate: float, **budget: Any) -> Measurement:
@@ -211,21 +215,25 @@ class Benchmark:
 
     def best_rate(self, peer: Peer, trials: list[Measurement]) -> float | None:
         """Learning rate of the trial with the smallest force error on validation frames."""
-        found = [record for trial in trials if (record := self.records.find(peer, trial)) is not None and record.answer]
+        found = [record for trial in trials if (record := self.record_of(peer, trial)) is not None and record.answer]
         best = min(found, key=lambda record: record.answer["validation"]["forces_rmse"], default=None)
         return None if best is None else best.options["rate"]
 
     def done(self, peer: Peer, measurement: Measurement) -> bool:
         """Whether there is a record already; of a failure, too, unless failures are to be tried again."""
-        record = self.records.find(peer, measurement)
+        record = self.record_of(peer, measurement)
         return record is not None and not (self.settings.retry and record.error)
+
+    def record_of(self, peer: Peer, measurement: Measurement) -> Record | None:
+        """Record of a measurement on this machine, if there is one."""
+        return self.records.find(peer, measurement, self.here)
 
     def hopeless(self, peer: Peer, measurement: Measurement) -> bool:
         """Whether a large crystal would take too long, by what smaller ones took; that is recorded."""
         if measurement.task != "speed":
             return False
         smaller = Measurement("speed", {**measurement.options, "system": "copper 108"})
-        record = self.records.find(peer, smaller)
+        record = self.record_of(peer, smaller)
         if record is None or not record.answer:
             return False
         answer = record.answer
@@ -234,24 +242,38 @@ class Benchmark:
             self.keep(peer, measurement, error=f"left out: one call would take {seconds:.0f} s")
         return seconds is not None
 
-    def ask(self, answer: Answer, peer: Peer, measurement: Measurement) -> None:
-        """Measure, unless another process is at it, and keep what came of it."""
+    def ask(self, answer: Answer, peer: Peer, measurement: Measurement) -> bool:
+        """Measure, unless another process is at it, and keep what came of it; whether nothing went wrong."""
         options = dict(measurement.options) | self.surroundings(peer, measurement.task)
         with taken(self.work / f"{peer.name} {measurement.title}".replace("/", "-")) as ours:
             if not ours:
                 self.console.print(f"{peer.name}, {measurement.title}: another process is at it")
-                return
+            if not ours or self.done(peer, measurement):
+                return True
             self.console.print(f"{peer.name}, {measurement.title} ...")
             try:
-                self.keep(peer, measurement, answer(measurement.task, **options))
-            except RuntimeError as error:
-                self.console.print(f"[red]{peer.name}, {measurement.title}[/red]: {error}")
-                self.keep(peer, measurement, error=str(error))
+                with self.alone(measurement.task):
+                    found = answer(measurement.task, **options)
+            except Exception as error:  # a package may fail in any way
+                self.console.print(f"{peer.name}, {measurement.title}: {error}", style="red", markup=False)
+                self.keep(peer, measurement, error=str(error) or type(error).__name__)
+                return False
+            self.keep(peer, measurement, found)
+            return True
+
+    @contextmanager
+    def alone(self, task: str) -> Iterator[None]:
+        """Times are taken by one process of this command at once, whatever its folder."""
+        with locked(TIMING) if task == "speed" else nullcontext():
+            yield
 
     def surroundings(self, peer: Peer, task: str) -> dict[str, Any]:
         """Options of a task that are no part of the measurement: where it is done, and how long it may take."""
         device = {"device": self.settings.device}
-        files = {"data": str(self.settings.data), "folder": str(self.work / peer.name)}
+        files = {
+            "data": str(self.settings.data),
+            "folder": str(self.work / f"{peer.name} {mark_of(peer)}".replace("/", "-")),
+        }
         found: dict[str, dict[str, Any]] = {
             "speed": device | {"seconds": self.suite.seconds},
             "memory": device,
@@ -263,13 +285,12 @@ class Benchmark:
     @property
     def work(self) -> Path:
         """Folder of checkpoints and locks."""
-        return FOLDER.parent / "work" / self.settings.suite
+        return self.settings.folder / "work"
 
     def keep(self, peer: Peer, measurement: Measurement, answer: dict[str, Any] | None = None, error: str = "") -> None:
         """Add a record."""
-        where = machine(self.settings.device)
         options = dict(measurement.options)
-        self.records.add(Record(peer.name, measurement.task, options, mark_of(peer), answer or {}, error, where))
+        self.records.add(Record(peer.name, measurement.task, options, mark_of(peer), answer or {}, error, self.here))
 
 
 def main(options: Any) -> None:

@@ -1,6 +1,8 @@
 """A process that measures one model.
 
-    python -m experiments.benchmark.worker MODEL
+    python -m experiments.benchmark.worker MODEL [GIGABYTES]
+
+The second word bounds its address space.
 
 Reads requests from its standard input, one line of JSON each: {"task": "speed", "system": "molecule"}. Answers each by one
 line of JSON on its standard output: {"answer": {...}}, or {"error": "..."}. What packages print goes to the standard error.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import sys
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -58,6 +61,10 @@ def serve(name: str, requests: TextIO, answers: TextIO) -> None:
 def main() -> None:
     """Keep the standard output for answers."""
     warnings.filterwarnings("ignore")
+    if len(sys.argv) > 2:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = int(1e9 * float(sys.argv[2]))
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         serve(sys.argv[1], sys.stdin, answers)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from equireann_pyg.evaluation.plots import three_digits
@@ -41,7 +42,7 @@ class Sheet:
         for index, name in enumerate(self.heading):
             table.add_column(name, justify="right" if index else "left")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))  # brackets are no markup
         return table
 
     def markdown(self) -> str:

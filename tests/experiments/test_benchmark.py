@@ -22,26 +22,22 @@ from experiments.benchmark.report.found import exponent
 from experiments.benchmark.run import Benchmark, Settings
 
 
-def fake(path: Path) -> Records:
+def fake(path: Path, minutes: float = 1.0, mark: str | None = None) -> Records:
     """Records of two models, with invented numbers."""
     records = Records(path / "records.json")
     for name, ms, error in (("EquiREANN-plus-s", 2.0, 10.0), (REFERENCE, 5.0, 30.0)):
-        peer, where = peer_of(name), machine("cpu")
+        marked, where = mark or mark_of(peer_of(name)), machine("cpu")
         speed = {
-            "ms": ms,
-            "ratio": ms / 5,
-            "low": ms / 5,
-            "high": ms / 5,
-            "atoms": 108,
-            "neighbours_ms": 1.0,
-            "parameters": 9,
+            **{"ms": ms, "ratio": ms / 5, "low": 0.98 * ms / 5, "high": 1.02 * ms / 5, "rounds": 9},
+            **{"atoms": 108, "neighbours_ms": 1.0, "parameters": 9},
         }
         row = {
             **{"case": "twist", "model": name, "split": "test", "config_type": "all", "seed": "0", "epochs": "3"},
-            **{"energy_rmse": "1", "forces_rmse": str(error), "ms_per_step": "4"},
+            **{"energy_rmse": "1", "forces_rmse": str(error * minutes), "ms_per_step": "4"},
         }
         trained: dict[str, Any] = {
             **{"rows": [row], "scans": [], "validation": {"forces_rmse": error}, "versions": {"torch": "2"}},
+            **{"steps": 1500, "ms_per_step": 4.0, "us_per_atom": 10 * ms},
             "progress": [
                 {"minutes": "0.5", "forces_rmse": str(2 * error)},
                 {"minutes": "1", "forces_rmse": str(error)},
@@ -49,18 +45,43 @@ def fake(path: Path) -> Records:
         }
         for system in ("64 molecules", "copper 108"):
             options = {"system": system}
-            records.add(Record(name, "speed", options, mark_of(peer), speed | {"versions": {}}, "", where))
-        budget = {"case": "twist", "seed": 0, "rate": 0.1, "minutes": 1.0}
-        records.add(Record(name, "train", budget, mark_of(peer), trained, "", where))
-        records.add(Record(name, "memory", {"system": "copper 1008"}, mark_of(peer), {}, "out of <memory>", where))
+            records.add(Record(name, "speed", options, marked, speed | {"versions": {}}, "", where))
+        budget = {"case": "twist", "seed": 0, "rate": 0.1, "minutes": minutes}
+        records.add(Record(name, "train", budget, marked, trained, "", where))
+        records.add(Record(name, "memory", {"system": "copper 1008"}, marked, {}, "out of <memory> [/tmp]", where))
     return records
+
+
+def test_budgets_stay_apart_and_earlier_models_are_left_out(tmp_path: Path) -> None:
+    fake(tmp_path)
+    records = fake(tmp_path, minutes=3.0)
+    publish(records, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "twist, 1 minutes" in text
+    assert "| EquiREANN-plus-s | 1 / 10 | 1 |" in text
+    assert "twist, 3 minutes" in text
+    assert "| EquiREANN-plus-s | 1 / 30 | 1 |" in text
+    publish(fake(tmp_path / "old", mark="earlier"), tmp_path / "old")
+    assert not (tmp_path / "old" / "report.md").exists()
+
+
+def test_another_rate_replaces_a_training(tmp_path: Path) -> None:
+    records = fake(tmp_path)
+    first = next(record for record in records if record.task == "train")
+    records.add(replace(first, options={**first.options, "rate": 0.3}))
+    trial = {**first.options, "test": False}
+    records.add(replace(first, options=trial))
+    records.add(replace(first, options={**trial, "rate": 0.5}))
+    records.add(replace(first, machine={**first.machine, "cpu": "another"}))
+    rates = [record.options["rate"] for record in records if record.task == "train" and record.model == first.model]
+    assert sorted(rates) == [0.1, 0.1, 0.3, 0.5]
 
 
 def test_report(tmp_path: Path) -> None:
     records = fake(tmp_path)
-    publish(records, tmp_path, SUITES["quick"])
+    publish(records, tmp_path)
     text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
-    assert "0.4 ± 0 %, 2 ms" in text
+    assert "0.4 ± 2 %, 2 ms" in text
     assert "| EquiREANN-plus-s | 1 / 10 |" in text
     assert "out of &lt;memory&gt;" in page
     assert page.count("data:image/png;base64,") == 3
@@ -78,8 +99,6 @@ def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
         def __exit__(self, *_: object) -> None:
             pass
-
-        dead = False  # type: ignore[assignment]
 
         def ask(self, task: str, **options: Any) -> dict[str, Any]:
             asked.append((self.peer.name, task))

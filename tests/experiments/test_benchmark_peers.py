@@ -64,7 +64,7 @@ def test_adapters_of_other_packages(name: str) -> None:
     with Worker(peer, name) as process:
         found = process.ask("check")
     assert set(found["problems"]) <= set(peer.known), found
-    assert found["own"] is None or found["own"] < 1e-3
+    assert found["own"] is None or found["own"] < 1e-6
 
 
 def test_triplets_of_a_crystal() -> None:
@@ -95,14 +95,12 @@ def test_process_of_a_worker() -> None:
         with pytest.raises(WorkerError, match="KeyError"):
             process.ask("speed", system="gold")
         process._process.kill()
-        process._process.wait()
-        assert process.dead
         with pytest.raises(WorkerError, match="its process ended"):
             process.ask("memory", system="molecule")
 
 
 def test_memory_of_a_worker_is_bounded() -> None:
-    with Worker(peer_of(REFERENCE), REFERENCE, gigabytes=4.0) as process, pytest.raises(WorkerError):
+    with Worker(peer_of(REFERENCE), REFERENCE, gigabytes=4.0) as process, pytest.raises(WorkerError, match="memory"):
         process.ask("speed", system="copper 10192")
 
 
@@ -114,7 +112,7 @@ def test_environment_shares_the_packages(tmp_path: Path, monkeypatch: pytest.Mon
     assert place.installed()
     with Worker(replace(peer_of(REFERENCE), environment=place), REFERENCE) as process:
         assert process.ask("memory", system="molecule")["versions"]["torch"] == torch.__version__
-    assert not replace(place, variables=(), packages=("numpy==1",)).installed()
+    assert not replace(place, packages=("numpy==1",)).installed()
 
 
 def test_failed_installation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +133,9 @@ def test_trains_a_model_of_a_user(tmp_path: Path) -> None:
         "epochs": 1,
         "quick": True,
     }
-    found = worker.answer(peer, request)["answer"]
+    found, other = (worker.answer(peer, {**request, "seed": seed})["answer"] for seed in (0, 1))
+    assert found["validation"] != other["validation"]  # seeds do not share their checkpoints
+    assert found["us_per_atom"] > 0
     json.dumps(found)
     assert {row["split"] for row in found["rows"]} == {"test"}
     assert found["validation"]["forces_rmse"] > 0

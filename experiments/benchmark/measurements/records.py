@@ -22,6 +22,13 @@ from experiments.runs.rows import cpu
 Options = Mapping[str, Any]
 
 
+TASKS = 2
+"""Version of the tasks: another one when what they measure changes, so that old records are measured again."""
+
+PLACE = ("cpu", "gpu", "torch")
+"""What must be the same for numbers to be compared."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Something to measure of a model.
@@ -62,16 +69,24 @@ class Record:
     error: str
     machine: dict[str, Any]
 
-    def matches(self, peer: Peer, measurement: Measurement) -> bool:
-        """Whether it is of this measurement of this model, as it is now."""
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells it from others: of a training that is tested, its learning rate does not."""
+        options = {name: value for name, value in self.options.items() if name != "rate" or "test" in self.options}
+        return (self.model, self.task, options, *(self.machine.get(name) for name in PLACE))
+
+    def matches(self, peer: Peer, measurement: Measurement, here: Mapping[str, Any]) -> bool:
+        """Whether it is of this measurement of this model, as both are now, on this machine."""
         same = (self.model, self.task, self.mark) == (peer.name, measurement.task, mark_of(peer))
-        return same and self.options == dict(measurement.options)
+        place = all(self.machine.get(name) == here.get(name) for name in PLACE)
+        return same and place and self.options == dict(measurement.options)
 
 
 def mark_of(peer: Peer) -> str:
     """Changes with the sizes, the training and the package of a model."""
-    packages = () if peer.environment is None else peer.environment.packages
-    settings = [peer.recipe.plan, asdict(peer.recipe.training), peer.recipe.repulsion, packages]
+    place = peer.environment
+    package = [] if place is None else [place.packages, place.options, place.checkout]
+    settings = [TASKS, peer.version, peer.recipe.plan, asdict(peer.recipe.training), peer.recipe.repulsion, package]
     return sha256(json.dumps(settings, sort_keys=True, default=repr).encode()).hexdigest()[:8]
 
 
@@ -114,15 +129,14 @@ class Records:
             ) from error
         yield from entries
 
-    def find(self, peer: Peer, measurement: Measurement) -> Record | None:
-        """Record of a measurement, if it was made."""
-        return next((record for record in self if record.matches(peer, measurement)), None)
+    def find(self, peer: Peer, measurement: Measurement, here: Mapping[str, Any]) -> Record | None:
+        """Record of a measurement on this machine, if it was made."""
+        return next((record for record in self if record.matches(peer, measurement, here)), None)
 
     def add(self, record: Record) -> None:
-        """Keep a record, in the place of an older one of the same model, task and options."""
+        """Keep a record, in the place of an older one of the same."""
         with locked(self.path):
-            key = (record.model, record.task, record.options)
-            kept = [old for old in self if (old.model, old.task, old.options) != key]
+            kept = [old for old in self if old.key != record.key]
             with replacing(self.path) as partial:
                 lines = ",\n".join(json.dumps(asdict(entry), sort_keys=True) for entry in [*kept, record])
                 partial.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

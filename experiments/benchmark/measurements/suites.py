@@ -107,6 +107,8 @@ def named(words: Sequence[str], names: Iterable[str]) -> list[str]:
         ValueError: for a word that fits nothing.
     """
     names = list(names)
+    if set(words) <= set(names):  # whole names
+        return [name for name in names if not words or name in words]
     for word in words:
         if not any(word.lower() in name.lower() for name in names):
             raise ValueError(f"--only {word}: no such model; there are {', '.join(names)}")

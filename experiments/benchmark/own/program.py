@@ -15,7 +15,7 @@ from ase.io import write
 from torch_geometric.data import Data
 
 from equireann_pyg import to_ase
-from experiments.benchmark.peers.environments import Environment
+from experiments.benchmark.peers.environments import Environment, variables
 
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
 
@@ -79,10 +79,10 @@ class Program:
         Raises:
             RuntimeError: with its last words.
         """
-        variables = self.environment.variables_of_process() | THREADS
+        known = variables() | THREADS
         file = folder / f"{log}.log"
         with open(file, "w") as output:
-            done = subprocess.run(words, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=variables)
+            done = subprocess.run(words, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=known)
         if done.returncode:
             raise RuntimeError(f"{self.name} ended with {done.returncode}: {file.read_text()[-1500:]}")
 

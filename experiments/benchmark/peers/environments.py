@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from equireann_pyg.files import user_cache
+from experiments.runs.results import locked
 
 ROOT = Path(__file__).parents[3]
 FOLDER = user_cache() / "benchmark"
@@ -30,14 +31,12 @@ class Environment:
         packages: pinned requirements, as pip reads them.
         options: further words for ``pip install``, such as ``--no-deps``.
         checkout: repository and commit of a code that is no package; its folder is found by :attr:`source`.
-        variables: of the environment of its processes.
     """
 
     name: str
     packages: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     checkout: tuple[str, str] | None = None
-    variables: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -52,7 +51,7 @@ class Environment:
     @property
     def python(self) -> Path:
         """Its interpreter."""
-        return self.folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        return self.folder / "bin" / "python"
 
     @property
     def made_of(self) -> str:
@@ -70,7 +69,13 @@ class Environment:
 
         Raises:
             RuntimeError: with the last words of pip or git.
+            OSError: if there is no git.
         """
+        with locked(self.folder):
+            if not self.installed():
+                self._make(say)
+
+    def _make(self, say: Callable[[str], None]) -> None:
         say(f"{self.name}: installing {', '.join((*self.packages, *(self.checkout or ())))}")
         shutil.rmtree(self.folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", "--without-pip", str(self.folder)])
@@ -96,13 +101,15 @@ class Environment:
         pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet", "--no-warn-conflicts"]
         _run([*pip, "-c", str(constraints), *self.options, *self.packages])
 
-    def variables_of_process(self) -> dict[str, str]:
-        """Environment of a process that finds this repository."""
-        return dict(os.environ) | dict(self.variables) | {"PYTHONPATH": str(ROOT)}
+
+def variables() -> dict[str, str]:
+    """Environment of a process that finds this repository, and git that asks for no password."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return dict(os.environ) | {"PYTHONPATH": path, "GIT_TERMINAL_PROMPT": "0"}
 
 
 def _run(words: Sequence[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, env=variables())
     if done.returncode:
         raise RuntimeError(f"{' '.join(words[:6])} ...: {(done.stderr or done.stdout).strip()[-1500:]}")
     return done.stdout

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from ase.calculators.calculator import Calculator
@@ -25,6 +28,7 @@ class Peer:
         source: where the settings are published.
         environment: where its package is; None for the Python that runs.
         first: modules that its processes import before all others.
+        version: of a model that belongs to no package; its numbers are of this version only.
         package: distributions whose versions are reported.
         derivatives: continuous derivatives of its energy at the cutoff, as published.
         program: its package's own training program, of :data:`experiments.benchmark.own.training.PROGRAMS`, if it has one here.
@@ -40,6 +44,7 @@ class Peer:
     environment: Environment | None = None
     first: tuple[str, ...] = ()
     package: tuple[str, ...] = ()
+    version: str = ""
     derivatives: int = 1
     program: str = ""
     noise: float = 0.1
@@ -100,4 +105,5 @@ def of_user(path: str) -> Peer:
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ValueError(f"--model {path}: {name} is no torch.nn.Module")
-    return Peer(name, published(f"{module}.{name}", lr=1e-3), path)
+    digest = sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()[:8]
+    return Peer(path, published(f"{module}.{name}", lr=1e-3), f"{path}, file {digest}", version=digest)

@@ -113,4 +113,3 @@ def _peer(kind: str, interactions: int) -> Peer:
 
 
 PEERS = (_peer("PaiNN", 3), _peer("SchNet", 6))
-"""The models of this package, as its configurations have them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from equireann_pyg.evaluation import plots
 from experiments.benchmark.measurements.records import Record
-from experiments.benchmark.report.found import cases_of, cost, models_of, rows_of, timing, trainings, typical
+from experiments.benchmark.report.found import Budget, models_of, rows_of, timed_budgets, timing, trainings, typical
 from experiments.benchmark.tasks.systems import SYSTEMS
 from experiments.runs.figures import legend, plain_log
 from experiments.runs.tables import chosen, mean
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = "osD^v*"
-PERIODIC = ("mlearn-Mo", "nacl-aq")
-"""Sets whose cost is that of a crystal; that of others is of a batch of molecules."""
 
 
 def styles(models: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -41,19 +39,20 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
 
 def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
     """Force error on validation frames against the processor time of the training."""
-    cases = cases_of(records)
-    if not cases:
+    budgets = timed_budgets(records)
+    if not budgets:
         return False
+    cases = [case for case, *_ in budgets]
     picture, axes = plots.figure(-(-len(cases) // 2), min(2, len(cases)), 5.0, 3.6)
-    for axis, case in zip(axes.flat, cases, strict=False):
-        for run in trainings(records, case):
+    for axis, budget in zip(axes.flat, budgets, strict=False):
+        for run in trainings(records, budget):
             points = [
                 (float(p["minutes"]), float(p["forces_rmse"])) for p in run.answer["progress"] if p.get("forces_rmse")
             ]
             if points and run.options["seed"] == 0:
                 axis.loglog(*zip(*points, strict=True), color=look[run.model][0], lw=1.2, label=run.model)
                 axis.plot(*points[-1], look[run.model][1], color=look[run.model][0], ms=5)
-        finish(axis, "minutes of one core", "validation force RMSE (meV/Å)", case)
+        finish(axis, "minutes of one core", "validation force RMSE (meV/Å)", budget[0])
     for axis in axes.flat[len(cases) :]:
         axis.set_visible(False)
     legend(picture, *axes.flat)
@@ -63,7 +62,7 @@ def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path
 
 def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
     """Force error on test frames against the time of an evaluation; a line joins what nothing beats in both."""
-    points = {case: error_and_cost(records, case) for case in cases_of(records)}
+    points = {budget[0]: error_and_cost(records, budget) for budget in timed_budgets(records)}
     points = {case: found for case, found in points.items() if found}
     if not points:
         return False
@@ -81,13 +80,13 @@ def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path
     return True
 
 
-def error_and_cost(records: Sequence[Record], case: str) -> dict[str, tuple[float, float]]:
-    """Microseconds for each atom, and the force error on all test frames, of the models that have both."""
-    rows = [row for row in rows_of(trainings(records, case)) if row["config_type"] == "all" and row["forces_rmse"]]
+def error_and_cost(records: Sequence[Record], budget: Budget) -> dict[str, tuple[float, float]]:
+    """Microseconds for each atom of the trained model, and its force error on all test frames."""
+    runs = trainings(records, budget)
+    rows = [row for row in rows_of(runs) if row["config_type"] == "all" and row["forces_rmse"]]
     found = {}
     for model in dict.fromkeys(row["model"] for row in rows):
-        wanted = ("copper 1008", "copper 108") if case in PERIODIC else ("64 molecules", "molecule")
-        time = next((value for name in wanted if (value := cost(records, model, name)) is not None), None)
+        time = next(run.answer.get("us_per_atom") for run in runs if run.model == model)
         errors = [
             mean(chosen(rows, model=model, split=split), "forces_rmse") for split in {row["split"] for row in rows}
         ]

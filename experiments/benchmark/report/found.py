@@ -59,21 +59,31 @@ def growth_with_cutoff(records: Sequence[Record], model: str) -> float | None:
     return exponent(*zip(*points, strict=True)) if len(points) > 1 else None
 
 
-def cost(records: Sequence[Record], model: str, system: str) -> float | None:
-    """Microseconds for each atom of a system."""
-    record = timing(records, model, system)
-    return None if record is None else 1e3 * record.answer["ms"] / record.answer["atoms"]
+Budget = tuple[str, str, float]
+"""Case, ``"minutes"`` or ``"epochs"``, and how many."""
 
 
-def trainings(records: Iterable[Record], case: str | None = None, equal: bool = False) -> list[Record]:
-    """Trainings whose test errors were measured: of equal time, or of equal numbers of epochs."""
-    chosen = [r for r in of_task(records, "train") if "rows" in r.answer and ("epochs" in r.options) == equal]
-    return [record for record in chosen if case in (None, record.options["case"])]
+def budget_of(record: Record) -> Budget:
+    """What a training was given."""
+    kind = "epochs" if "epochs" in record.options else "minutes"
+    return record.options["case"], kind, record.options[kind]
 
 
-def cases_of(records: Iterable[Record]) -> list[str]:
-    """Sets that models were trained on."""
-    return list(dict.fromkeys(record.options["case"] for record in trainings(records)))
+def trainings(records: Iterable[Record], budget: Budget | None = None) -> list[Record]:
+    """Trainings whose test errors were measured."""
+    found = [record for record in of_task(records, "train") if "rows" in record.answer]
+    return [record for record in found if budget in (None, budget_of(record))]
+
+
+def budgets_of(records: Iterable[Record]) -> list[Budget]:
+    """Sets that models were trained on, with each budget."""
+    return sorted({budget_of(record) for record in trainings(records)})
+
+
+def timed_budgets(records: Iterable[Record]) -> list[Budget]:
+    """Of each set the largest budget in minutes."""
+    largest = {case: amount for case, kind, amount in budgets_of(records) if kind == "minutes"}
+    return [(case, "minutes", amount) for case, amount in largest.items()]
 
 
 def rows_of(records: Iterable[Record]) -> list[Row]:

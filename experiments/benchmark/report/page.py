@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from jinja2 import Template
 from rich.console import Console
 
 from equireann_pyg.files import replacing
-from experiments.benchmark.measurements.records import Record, Records
-from experiments.benchmark.measurements.suites import Suite
-from experiments.benchmark.peers import peers
+from experiments.benchmark.measurements.records import Record, Records, mark_of
+from experiments.benchmark.peers import Peer, peers
 from experiments.benchmark.report.figures import draw
 from experiments.benchmark.report.found import rows_of, trainings
 from experiments.benchmark.report.tables import sheets
@@ -26,19 +24,25 @@ TITLE = "EquiREANN beside other message-passing networks"
 PAGE = Path(__file__).with_name("page.html")
 
 
-def publish(records: Records, folder: Path, suite: Suite) -> None:
+def publish(records: Records, folder: Path) -> None:
     """Print all tables, and write ``speed.csv``, ``errors.csv``, ``report.md``, the figures and ``report.html``."""
-    found = list(records)
+    found = list(present(records, peers()))
     if not found:
         Console().print(f"{records.path}: nothing was measured")
         return
     made = sheets(found, peers())
     write_csv(folder / "speed.csv", (flat(record) for record in found if record.task in ("speed", "memory")))
-    write_csv(folder / "errors.csv", rows_of([*trainings(found), *trainings(found, equal=True)]))
+    write_csv(folder / "errors.csv", rows_of(trainings(found)))
     pictures = draw(found, folder)
     tables.publish(made, folder / "report.md", TITLE)
     write_page(folder / "report.html", made, pictures, found)
     Console(soft_wrap=True).print(str(folder / "report.html"))
+
+
+def present(records: Iterable[Record], known: Mapping[str, Peer]) -> Iterator[Record]:
+    """Records of models as they are now, and of models of users."""
+    marks = {name: mark_of(peer) for name, peer in known.items()}
+    return (record for record in records if marks.get(record.model, record.mark) == record.mark)
 
 
 def flat(record: Record) -> dict[str, Any]:
@@ -81,4 +85,4 @@ def machines(records: Iterable[Record]) -> list[str]:
     for record in records:
         place = ", ".join(str(record.machine[key]) for key in ("gpu", "cpu", "torch") if record.machine.get(key))
         places.setdefault(place, set()).add(record.machine["date"])
-    return [f"{html.unescape(place)}; {min(dates)} to {max(dates)}" for place, dates in places.items()]
+    return [f"{place}; {min(dates)} to {max(dates)}" for place, dates in places.items()]

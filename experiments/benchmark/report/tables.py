@@ -9,7 +9,8 @@ from equireann_pyg.evaluation.plots import three_digits
 from experiments.benchmark.measurements.records import Record
 from experiments.benchmark.peers import REFERENCE, Peer
 from experiments.benchmark.report.found import (
-    cases_of,
+    Budget,
+    budgets_of,
     growth,
     growth_with_cutoff,
     models_of,
@@ -32,8 +33,7 @@ def sheets(records: Sequence[Record], peers: Mapping[str, Peer]) -> list[Sheet]:
         speed_sheet(records, "Training step, one thread, float64", step="training", dtype="float64"),
         speed_sheet(records, "Energy and forces, all threads, float32, time on the wall", threads=0),
         size_sheet(records),
-        *(error_sheet(records, case) for case in cases_of(records)),
-        *(error_sheet(records, case, equal=True) for case in cases_of(records)),
+        *(error_sheet(records, budget) for budget in budgets_of(records)),
         own_sheet(records),
         trial_sheet(records),
         check_sheet(records, peers),
@@ -70,7 +70,8 @@ def time_cell(record: Record | None) -> str:
     if "ratio" not in answer:
         return ms
     spread = 50 * (answer["high"] - answer["low"]) / answer["ratio"]
-    return f"{three_digits(answer['ratio'])} ± {spread:.0f} %, {ms}"
+    known = f" ± {spread:.0f} %" if answer["rounds"] > 3 else ""
+    return f"{three_digits(answer['ratio'])}{known}, {ms}"
 
 
 def number(value: float | None) -> str:
@@ -108,28 +109,31 @@ def share(record: Record | None) -> str:
     return f"{100 * search / (search + record.answer['ms']):.0f} %"
 
 
-def error_sheet(records: Sequence[Record], case: str, equal: bool = False) -> Sheet:
-    """Test errors of a set, the smallest first."""
-    runs = trainings(records, case, equal)
+def error_sheet(records: Sequence[Record], budget: Budget) -> Sheet:
+    """Test errors of a set and a budget, the smallest first."""
+    runs, (case, kind, amount) = trainings(records, budget), budget
     rows = [row for row in rows_of(runs) if row["config_type"] == "all"]
     splits = [split for (split,) in distinct(rows, "split")]
-    if not runs:
-        return Sheet(case, ["model"])
-    options = runs[0].options
-    budget = f"{options['epochs']} epochs" if equal else f"{options['minutes']:g} minutes of one core"
-    heading = ["model", *splits, "seeds", "rate", "epochs", "ms/step", "validation"]
-    sheet = Sheet(f"{case}, {budget}: RMSE, energy meV / forces meV/Å", heading)
+    heading = ["model", *splits, "seeds", "rate", "epochs", "minutes", "ms/step", "µs/atom", "validation"]
+    sheet = Sheet(f"{case}, {amount:g} {kind}: RMSE, energy meV / forces meV/Å", heading)
     found = []
     for (model,) in distinct(rows, "model"):
         own = chosen(rows, model=model)
         first = next(run for run in runs if run.model == model)
         cells = [energy_and_forces(chosen(own, split=split)) for split in splits]
+        answer = first.answer
         rest = [str(len({row["seed"] for row in own})), f"{first.options['rate']:g}", own[0]["epochs"]]
-        validation = first.answer["validation"]["forces_rmse"]
+        rest += [three_digits(answer["steps"] * answer["ms_per_step"] / 6e4)]
+        validation = answer["validation"]["forces_rmse"]
         size = typical(float(row["forces_rmse"]) for row in own if row["forces_rmse"])
-        steps = [over_seeds(chosen(own, split=splits[0]), "ms_per_step"), three_digits(validation)]
+        steps = [over_seeds(chosen(own, split=splits[0]), "ms_per_step"), number(answer.get("us_per_atom"))]
+        steps += [three_digits(validation)]
         found.append((size, [model, *cells, *rest, *steps]))
     sheet.rows = [row for _, row in sorted(found, key=lambda entry: entry[0])]
+    sheet.note = (
+        "Minutes: of the steps, as they came out; ms/step: a training step; µs/atom: energy and forces of the trained model on "
+        "frames of the set; all of the processor. Validation: force error."
+    )
     return sheet
 
 
@@ -174,7 +178,10 @@ def check_sheet(records: Sequence[Record], peers: Mapping[str, Peer]) -> Sheet:
     for record in of_task(records, "check"):
         problems, own = record.answer["problems"], record.answer["own"]
         known = peers[record.model].known if record.model in peers else {}
-        words = [f"{name}: {known.get(name) or problem}" for name, problem in problems.items()]
+        words = [
+            f"{name}: {known[name]} ({problem})" if name in known else f"{name}: {problem}"
+            for name, problem in problems.items()
+        ]
         passed = f"{record.answer['checks'] - len(problems)} of {record.answer['checks']}"
         sheet.rows.append([record.model, passed, "-" if own is None else f"{own:.0e}", "; ".join(words)])
     sheet.note = (
