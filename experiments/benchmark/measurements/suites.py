@@ -69,10 +69,10 @@ SUITES = {
             Measurement("memory", {"system": "8 molecules", "step": "training"}),
         ),
         cases=("twist",),
-        minutes=0.4,
+        minutes=0.3,
         checks=False,
         own=False,
-        seconds=1.5,
+        seconds=1.0,
     ),
     "full": Suite(
         _full_speed(),
