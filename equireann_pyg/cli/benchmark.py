@@ -20,7 +20,9 @@ def parser() -> ArgumentParser:
         prog="equireann benchmark",
         description="Compare models of many packages: times, memory, errors (in a clone of the repository).",
     )
-    made.add_argument("--suite", type=Literal["quick", "full"], default="quick", help="a minute for each model, or everything")
+    made.add_argument(
+        "--suite", type=Literal["quick", "full"], default="quick", help="a minute for each model, or everything"
+    )
     made.add_argument("--only", type=str, default="", help="parts of names of models, with commas: mace,nequip")
     made.add_argument("--model", type=str | None, default=None, help="a model of yours, MODULE:CLASS")
     made.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,16 +20,14 @@ from rich.console import Console
 
 from equireann_pyg.files import user_cache
 from experiments.benchmark.measurements.records import Measurement, Record, Records, machine, mark_of
-from experiments.benchmark.measurements.suites import RATES, SUITES, Suite, named, too_long
+from experiments.benchmark.measurements.suites import RATES, named, too_long
 from experiments.benchmark.peers import REFERENCE, Peer, of_user, peers
 from experiments.benchmark.process import Worker
 from experiments.benchmark.report import publish
-from experiments.benchmark.tasks.cases import CASES
+from experiments.benchmark.settings import PARTS, Settings, settings_of
 from experiments.runs.results import locked, taken
 
-FOLDER = Path(__file__).parent
 TIMING = user_cache() / "benchmark" / "timing"
-PARTS = ("check", "speed", "memory", "train", "own")
 LARGEST = 60.0
 """Seconds of one call beyond which a larger system is left out."""
 
@@ -55,54 +52,6 @@ def possible(peer: Peer, measurement: Measurement) -> bool:
     """Whether a model can be measured so: what cannot be trained here, C++ behind a calculator, is checked and timed only."""
     special = {"step", "dtype", "threads", "cutoff"} & set(measurement.options)
     return peer.trains or (measurement.task in ("check", "speed") and not special)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command was asked for.
-
-    Args:
-        suite: name of the suite.
-        only: parts of names of models.
-        model: a user's model.
-        device: ``"cpu"`` or ``"cuda"``.
-        data: folder of data sets.
-        out: folder of results.
-        install: make environments that are not there.
-        retry: measure again what failed before.
-        parts: of :data:`PARTS`.
-        cases: only these sets.
-        seeds: in place of those of the suite.
-        minutes: likewise, of each training.
-    """
-
-    suite: str = "quick"
-    only: tuple[str, ...] = ()
-    model: str | None = None
-    device: str = "cpu"
-    data: Path = user_cache() / "datasets"
-    out: Path | None = None
-    install: bool = False
-    retry: bool = False
-    parts: tuple[str, ...] = ()
-    cases: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    minutes: float | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Where the results go."""
-        if self.out is not None:
-            return self.out
-        return FOLDER / "work" / f"{self.suite}-{self.device}"
-
-    @property
-    def plan(self) -> Suite:
-        """The suite with what was asked for."""
-        suite = SUITES[self.suite]
-        changes: dict[str, Any] = {"cases": self.cases or suite.cases, "seeds": self.seeds or suite.seeds}
-        changes |= {"checks": suite.checks or "check" in self.parts, "own": suite.own or "own" in self.parts}
-        return replace(suite, minutes=self.minutes or suite.minutes, **changes)
 
 
 class Benchmark:
@@ -299,16 +248,4 @@ def main(options: Any) -> None:
     Raises:
         ValueError: for a model, part or set that there is not.
     """
-    given = {
-        name: tuple(word.strip() for word in getattr(options, name).split(",") if word.strip())
-        for name in ("only", "parts", "cases")
-    }
-    for name, known in (("parts", PARTS), ("cases", tuple(CASES))):
-        wrong = [word for word in given[name] if word not in known]
-        if wrong:
-            raise ValueError(f"--{name} {', '.join(wrong)}: there are {', '.join(known)}")
-    data = {} if options.data is None else {"data": options.data}
-    plain = {
-        name: getattr(options, name) for name in ("suite", "model", "device", "install", "retry", "minutes", "out")
-    }
-    Benchmark(Settings(**plain, **given, **data, seeds=tuple(options.seeds))).run()
+    Benchmark(settings_of(options)).run()

@@ -19,7 +19,8 @@ from experiments.benchmark.process import Worker, WorkerError
 from experiments.benchmark.report import publish
 from experiments.benchmark.report.figures import pareto
 from experiments.benchmark.report.found import exponent
-from experiments.benchmark.run import Benchmark, Settings
+from experiments.benchmark.run import Benchmark
+from experiments.benchmark.settings import Settings
 
 
 def fake(path: Path, minutes: float = 1.0, mark: str | None = None) -> Records:
@@ -121,7 +122,7 @@ def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Benchmark(replace(settings, retry=True)).run()
     assert asked.count(("EquiREANN-plus-s", "speed")) == 4
     trials = replace(SUITES["quick"], trial_minutes=1.0)
-    monkeypatch.setitem(runner.SUITES, "quick", trials)
+    monkeypatch.setitem(SUITES, "quick", trials)
     asked.clear()
     Benchmark(settings).run()
     assert len(asked) == 4  # three trials, and a training with the best of their rates
