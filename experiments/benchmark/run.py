@@ -1,7 +1,7 @@
 """Measure models of many packages side by side.
 
     equireann benchmark --suite quick
-    equireann benchmark --suite full --only mace,nequip --install
+    equireann benchmark --suite full --only mace,nequip --install true
 
 What was measured before is not measured again; an interrupted run goes on where it was, and several processes may run the same
 command. Writes records.json, tables (CSV and Markdown), figures, and report.html.
