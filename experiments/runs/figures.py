@@ -51,12 +51,12 @@ def plain_log(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend(picture: Any, *axes: Axes) -> None:
-    """One legend, of all that some axes show, above them, in as many columns as there is room for."""
+def legend(picture: Any, *axes: Axes, width: float = 1.5) -> None:
+    """One legend, of all that some axes show, above them, in as many columns as there is room for, ``width`` inches each."""
     labels = {}
     for axis in axes:
         labels |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    columns = max(1, min(len(labels), int(picture.get_size_inches()[0] / 1.5)))
+    columns = max(1, min(len(labels), int(picture.get_size_inches()[0] / width)))
     picture.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
 
 

@@ -43,7 +43,7 @@ def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path
     if not budgets:
         return False
     cases = [case for case, *_ in budgets]
-    picture, axes = plots.figure(-(-len(cases) // 2), min(2, len(cases)), 5.0, 3.6)
+    picture, axes = plots.figure(-(-len(cases) // 2), min(2, len(cases)), 5.0 if len(cases) > 1 else 8.0, 4.0)
     for axis, budget in zip(axes.flat, budgets, strict=False):
         for run in trainings(records, budget):
             points = [
@@ -55,7 +55,7 @@ def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path
         finish(axis, "minutes of one core", "validation force RMSE (meV/Å)", budget[0])
     for axis in axes.flat[len(cases) :]:
         axis.set_visible(False)
-    legend(picture, *axes.flat)
+    legend(picture, *axes.flat, width=2.6)
     plots.save(picture, path)
     return True
 
@@ -66,7 +66,7 @@ def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path
     points = {case: found for case, found in points.items() if found}
     if not points:
         return False
-    picture, axes = plots.figure(-(-len(points) // 2), min(2, len(points)), 5.0, 3.6)
+    picture, axes = plots.figure(-(-len(points) // 2), min(2, len(points)), 5.0 if len(points) > 1 else 8.0, 4.0)
     for axis, (case, found) in zip(axes.flat, points.items(), strict=False):
         for model, (time, error) in found.items():
             axis.loglog(time, error, look[model][1], color=look[model][0], ms=7, label=model)
@@ -75,7 +75,7 @@ def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path
         finish(axis, "µs per atom, energy and forces, one thread", "test force RMSE (meV/Å)", case)
     for axis in axes.flat[len(points) :]:
         axis.set_visible(False)
-    legend(picture, *axes.flat)
+    legend(picture, *axes.flat, width=2.6)
     plots.save(picture, path)
     return True
 
