@@ -53,6 +53,7 @@ def serve(name: str, requests: TextIO, answers: TextIO) -> None:
     peer = peer_of(name)
     for module in peer.first:
         importlib.import_module(module)
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # MACE sets it for the whole process
     for line in requests:
         answers.write(json.dumps(answer(peer, json.loads(line))) + "\n")
         answers.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ase.build import bulk
 from equireann_pyg import from_ase, radius_graph
 from experiments.benchmark import worker
 from experiments.benchmark.peers import MODULES, REFERENCE, of_user, peer_of, peers
-from experiments.benchmark.peers.environments import Environment
+from experiments.benchmark.peers.environments import Environment, variables
 from experiments.benchmark.peers.pyg import triplets
 from experiments.benchmark.process import Worker, WorkerError
 from experiments.benchmark.tasks.systems import SYSTEMS, water_box
@@ -113,6 +114,14 @@ def test_environment_shares_the_packages(tmp_path: Path, monkeypatch: pytest.Mon
     with Worker(replace(peer_of(REFERENCE), environment=place), REFERENCE) as process:
         assert process.ask("memory", system="molecule")["versions"]["torch"] == torch.__version__
     assert not replace(place, packages=("numpy==1",)).installed()
+
+
+def test_environment_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # as the command line sets it
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    found = variables()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in found
+    assert found["PYTHONPATH"].endswith(os.pathsep + "mine")
 
 
 def test_failed_installation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

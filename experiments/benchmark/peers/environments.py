@@ -103,9 +103,13 @@ class Environment:
 
 
 def variables() -> dict[str, str]:
-    """Environment of a process that finds this repository, and git that asks for no password."""
+    """Environment of a process that finds this repository, and git that asks for no password.
+
+    The command line has torch load weights only; some packages cannot be imported so.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return dict(os.environ) | {"PYTHONPATH": path, "GIT_TERMINAL_PROMPT": "0"}
+    kept = {name: value for name, value in os.environ.items() if name != "TORCH_FORCE_WEIGHTS_ONLY_LOAD"}
+    return kept | {"PYTHONPATH": path, "GIT_TERMINAL_PROMPT": "0"}
 
 
 def _run(words: Sequence[str]) -> str:
