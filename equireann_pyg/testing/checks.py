@@ -93,13 +93,14 @@ def assert_batching(potential: Potential, graphs: list[Data]) -> None:
     """A batch gives what its graphs give one by one, and no graph feels another."""
     __tracebackhide__ = True
     batch = Batch.from_data_list([_bare(graph) for graph in graphs])
-    together, apart = predict(potential, batch), [predict(potential, graph) for graph in graphs]
-    expected = {key: torch.cat([one[key] for one in apart if key in one]) for key in together}
-    if "stress" in together:
-        together["stress"] = together["stress"][torch.tensor(["stress" in one for one in apart])]
-    _compare(
-        together, expected, potential, "batching"
-    )  # relative to the largest of all graphs: one may feel next to nothing
+    together = predict(potential, batch)
+    sizes = batch.ptr.diff().tolist()
+    for index, graph in enumerate(graphs):
+        expected = {key: value for key, value in predict(potential, graph).items() if key in together}
+        actual = {key: together[key].split(sizes)[index] for key in ("atomic_energy", "forces")}
+        if "stress" in together:
+            actual["stress"] = together["stress"][index : index + 1]
+        _compare(actual, expected, potential, f"batching of graph {index}")
     batch.pos.requires_grad_()
     energy = potential.train()(batch, forces=False, stress=False)["energy"]
     (gradient,) = torch.autograd.grad(energy[0], batch.pos)

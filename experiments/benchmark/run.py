@@ -34,16 +34,13 @@ LARGEST = 60.0
 GIGABYTES = 16.0
 """Memory that a model may take on a CPU, so that one that wants more fails alone."""
 
-
 Answer = Callable[..., dict[str, Any]]
 """Does a task, by its name and options."""
 
 
 def train_by_program(program: str, task: str, **options: Any) -> dict[str, Any]:
     """Train a model by its package's own program."""
-    from experiments.benchmark.own.training import (
-        own_training,  # reads settings of two packages: only where it is wanted
-    )
+    from experiments.benchmark.own.training import own_training  # two packages' settings: only where wanted
 
     return own_training(program, **options)
 
@@ -70,10 +67,11 @@ class Benchmark:
 
     def run(self) -> None:
         """Measure what is missing of every model, and write the report."""
-        for name, peer in self.models().items():
+        models = self.models()
+        for name, peer in models.items():
             if self.ready(peer):
                 self.measure(peer, name)
-        publish(self.records, self.settings.folder)
+        publish(self.records, self.settings.folder, peers() | models, self.here)
 
     def models(self) -> dict[str, Peer]:
         """Models that take part: of the benchmark by name, that of the user by its path.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from equireann_pyg import Potential
 from equireann_pyg.evaluation import errors_by_type, predict
@@ -23,16 +25,23 @@ def measured(job: Job, sets: Sets, trained: Trained, epochs: int, mark: str) -> 
     common = _common(job, sets, trained, epochs) | {"recipe": mark}
     for split, frames in sets.tests.items():
         outputs = predict(trained.potential, frames.graphs)
-        errors = errors_by_type(outputs, frames.graphs)
-        if len(errors) == 2:  # one kind: the same as all
-            errors = {"all": errors["all"]}
-        for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
-            numbers = {name: f"{value:.4g}" for name, value in values.items()}
-            rows.append(common | numbers | {"split": split, "config_type": kind, "source": frames.source})
+        rows += error_rows(common, split, frames, outputs)
         if frames.part.scan is not None:
             energies = [float(output["energy"]) for output in outputs]
             scans += scan_rows(common, split, frames, frames.part.scan, energies)
     return rows, scans
+
+
+def error_rows(common: Row, split: str, frames: Frames, outputs: Sequence[Mapping[str, Tensor]]) -> list[Row]:
+    """Errors of a test set, of all frames first, then of each kind; ``common`` is what all rows of a run share."""
+    errors = errors_by_type(outputs, frames.graphs)
+    if len(errors) == 2:  # one kind: the same as all
+        errors = {"all": errors["all"]}
+    rows = []
+    for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
+        numbers = {name: f"{value:.4g}" for name, value in values.items()}
+        rows.append(common | numbers | {"split": split, "config_type": kind, "source": frames.source})
+    return rows
 
 
 def progress(job: Job, trained: Trained, mark: str) -> list[Row]:

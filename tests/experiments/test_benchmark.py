@@ -14,7 +14,7 @@ from equireann_pyg.cli import main
 from experiments.benchmark import run as runner
 from experiments.benchmark.measurements.records import Measurement, Record, Records, machine, mark_of
 from experiments.benchmark.measurements.suites import SUITES, named, too_long
-from experiments.benchmark.peers import REFERENCE, Peer, peer_of
+from experiments.benchmark.peers import REFERENCE, Peer, peer_of, peers
 from experiments.benchmark.process import Worker, WorkerError
 from experiments.benchmark.report import publish
 from experiments.benchmark.report.figures import pareto
@@ -56,14 +56,16 @@ def fake(path: Path, minutes: float = 1.0, mark: str | None = None) -> Records:
 def test_budgets_stay_apart_and_earlier_models_are_left_out(tmp_path: Path) -> None:
     fake(tmp_path)
     records = fake(tmp_path, minutes=3.0)
-    publish(records, tmp_path)
+    publish(records, tmp_path, peers(), machine("cpu"))
     text = (tmp_path / "report.md").read_text()
     assert "twist, 1 minutes" in text
     assert "| EquiREANN-plus-s | 1 / 10 | 1 |" in text
     assert "twist, 3 minutes" in text
     assert "| EquiREANN-plus-s | 1 / 30 | 1 |" in text
-    publish(fake(tmp_path / "old", mark="earlier"), tmp_path / "old")
+    publish(fake(tmp_path / "old", mark="earlier"), tmp_path / "old", peers(), machine("cpu"))
     assert not (tmp_path / "old" / "report.md").exists()
+    publish(records, tmp_path / "other", peers(), machine("cpu") | {"cpu": "another"})
+    assert not (tmp_path / "other" / "report.md").exists()
 
 
 def test_another_rate_replaces_a_training(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_another_rate_replaces_a_training(tmp_path: Path) -> None:
 
 def test_report(tmp_path: Path) -> None:
     records = fake(tmp_path)
-    publish(records, tmp_path)
+    publish(records, tmp_path, peers(), machine("cpu"))
     text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "0.4 ± 2 %, 2 ms" in text
     assert "| EquiREANN-plus-s | 1 / 10 |" in text

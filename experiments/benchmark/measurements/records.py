@@ -77,9 +77,13 @@ class Record:
 
     def matches(self, peer: Peer, measurement: Measurement, here: Mapping[str, Any]) -> bool:
         """Whether it is of this measurement of this model, as both are now, on this machine."""
-        same = (self.model, self.task, self.mark) == (peer.name, measurement.task, mark_of(peer))
+        same = self.task == measurement.task and self.options == dict(measurement.options)
+        return same and self.is_of(peer, here)
+
+    def is_of(self, peer: Peer | None, here: Mapping[str, Any]) -> bool:
+        """Whether it is of a model as that is now, on this machine."""
         place = all(self.machine.get(name) == here.get(name) for name in PLACE)
-        return same and place and self.options == dict(measurement.options)
+        return peer is not None and place and (self.model, self.mark) == (peer.name, mark_of(peer))
 
 
 def mark_of(peer: Peer) -> str:

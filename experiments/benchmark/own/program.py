@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Setup:
         return self.folder / "laps.json"
 
 
-class Program:
+class Program(ABC):
     """A training program of another package."""
 
     name: ClassVar[str]
@@ -57,21 +58,21 @@ class Program:
     environment: ClassVar[Environment]
     batch_size: ClassVar[int]
 
+    @abstractmethod
     def command(self, setup: Setup) -> list[str]:
         """Words of the command that trains; writes its configuration, if it wants one."""
-        raise NotImplementedError
 
     def settings(self, setup: Setup) -> Any:
         """All that the training is given."""
         return self.command(setup)[1:]
 
+    @abstractmethod
     def best(self, setup: Setup) -> Path:
         """File of the model that the package's users would go on with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def steps(self, frames: int) -> int:
         """Steps of an epoch."""
-        raise NotImplementedError
 
     def run(self, words: Sequence[str], folder: Path, log: str) -> None:
         """Run a command in a folder, with one thread and what it says in a file.

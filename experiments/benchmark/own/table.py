@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 
 from torch import Tensor
 
-from equireann_pyg.evaluation import errors_by_type
 from experiments.benchmark.own.laps import Laps
 from experiments.benchmark.own.program import Program, Setup
-from experiments.runs.case import Frames
 from experiments.runs.results import Row
 from experiments.runs.rows import cpu
 
@@ -38,15 +35,3 @@ def common(program: Program, setup: Setup, laps: Laps, parameters: int) -> Row:
         "package": program.environment.packages[0],
         "date": str(date.today()),
     }
-
-
-def rows(shared: Mapping[str, str], split: str, frames: Frames, outputs: Sequence[dict[str, Tensor]]) -> list[Row]:
-    """Errors of a test set, of all frames first."""
-    errors = errors_by_type(list(outputs), frames.graphs)
-    if len(errors) == 2:  # one kind: the same as all
-        errors = {"all": errors["all"]}
-    found = []
-    for kind, values in sorted(errors.items(), key=lambda item: item[0] != "all"):
-        numbers = {name: f"{value:.4g}" for name, value in values.items()}
-        found.append({**shared, **numbers, "split": split, "config_type": kind, "source": frames.source})
-    return found

@@ -20,10 +20,10 @@ from experiments.benchmark.own.laps import FIRST, TIMED, Laps
 from experiments.benchmark.own.mace import Mace
 from experiments.benchmark.own.nequip import Nequip
 from experiments.benchmark.own.program import Program, Setup, write_frames
-from experiments.benchmark.own.table import Outputs, common, rows
+from experiments.benchmark.own.table import Outputs, common
 from experiments.benchmark.tasks.cases import ALL, CASES
 from experiments.runs.case import Case, Frames, Sets
-from experiments.runs.rows import scan_rows
+from experiments.runs.rows import error_rows, scan_rows
 
 PROGRAMS: dict[str, type[Program]] = {"mace": Mace, "nequip": Nequip}
 DONE = "done"
@@ -104,7 +104,7 @@ class Run:
         }
         for split, frames in self.sets.tests.items():
             outputs, _ = self.predicted(setup, split, frames)
-            found["rows"] += rows(shared, split, frames, outputs)
+            found["rows"] += error_rows(shared, split, frames, outputs)
             if frames.part.scan is not None:
                 energies = [float(output["energy"]) for output in outputs]
                 found["scans"] += scan_rows(shared, split, frames, frames.part.scan, energies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch_geometric.data import Data
 from equireann_pyg.elements import SYMBOLS, atomic_numbers
 
 
-class Calculated(torch.nn.Module):
+class Calculated(torch.nn.Module, ABC):
     """Energies and forces of graphs by an ASE calculator, which finds the neighbours itself.
 
     A subclass makes its calculator in ``calculator()``, and may prepare the structures in ``frame``.
@@ -39,9 +40,9 @@ class Calculated(torch.nn.Module):
         self._data: Data | None = None
         self._frames: list[Atoms] = []
 
+    @abstractmethod
     def calculator(self) -> Calculator:
         """A calculator with the weights of this module."""
-        raise NotImplementedError
 
     def frame(self, atoms: Atoms) -> Atoms:
         """A structure as the calculator wants to have it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from experiments.benchmark.peers.environments import Environment
 from experiments.benchmark.peers.peer import Peer, published
 
 
-class Framework(Adapter):
+class Framework(Adapter, ABC):
     """Atomic energies of a model of NequIP's framework, which takes a dictionary.
 
     A subclass names the function that builds the model, by :meth:`builder`.
@@ -43,9 +44,9 @@ class Framework(Adapter):
         for part in self.norms():  # a number that a file has to keep
             part.register_buffer("norm_const", part.norm_const)
 
+    @abstractmethod
     def builder(self) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
         """Function of the package that makes the model, and its arguments."""
-        raise NotImplementedError
 
     def norms(self) -> list[nn.Module]:
         """Modules that divide by the root of the average number of neighbours."""

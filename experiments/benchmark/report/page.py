@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from jinja2 import Template
 from rich.console import Console
 
 from equireann_pyg.files import replacing
-from experiments.benchmark.measurements.records import Record, Records, mark_of
-from experiments.benchmark.peers import Peer, peers
+from experiments.benchmark.measurements.records import Record, Records
+from experiments.benchmark.peers import Peer
 from experiments.benchmark.report.figures import draw
 from experiments.benchmark.report.found import rows_of, trainings
 from experiments.benchmark.report.tables import sheets
@@ -24,25 +24,26 @@ TITLE = "EquiREANN beside other message-passing networks"
 PAGE = Path(__file__).with_name("page.html")
 
 
-def publish(records: Records, folder: Path) -> None:
-    """Print all tables, and write ``speed.csv``, ``errors.csv``, ``report.md``, the figures and ``report.html``."""
-    found = list(present(records, peers()))
+def publish(records: Records, folder: Path, known: Mapping[str, Peer], here: Mapping[str, Any]) -> None:
+    """Print all tables, and write ``speed.csv``, ``errors.csv``, ``report.md``, the figures and ``report.html``.
+
+    Args:
+        records: what was measured; what is of an earlier version of a model or of another machine is left out.
+        folder: where the files go.
+        known: models.
+        here: the machine.
+    """
+    found = [record for record in records if record.is_of(known.get(record.model), here)]
     if not found:
         Console().print(f"{records.path}: nothing was measured")
         return
-    made = sheets(found, peers())
+    made = sheets(found, known)
     write_csv(folder / "speed.csv", (flat(record) for record in found if record.task in ("speed", "memory")))
     write_csv(folder / "errors.csv", rows_of(trainings(found)))
     pictures = draw(found, folder)
     tables.publish(made, folder / "report.md", TITLE)
     write_page(folder / "report.html", made, pictures, found)
     Console(soft_wrap=True).print(str(folder / "report.html"))
-
-
-def present(records: Iterable[Record], known: Mapping[str, Peer]) -> Iterator[Record]:
-    """Records of models as they are now, and of models of users."""
-    marks = {name: mark_of(peer) for name, peer in known.items()}
-    return (record for record in records if marks.get(record.model, record.mark) == record.mark)
 
 
 def flat(record: Record) -> dict[str, Any]:
