@@ -86,6 +86,10 @@ class Runner:
         for words in commands(text):
             if words[0] == "equireann" and words not in self.done and words[1] != "quickstart":
                 epochs = "2" if "--ckpt_path" in words else "1"
-                toy = [*TOY, "--trainer.max_epochs", epochs] if words[1] == "fit" else []
-                assert main([*words[1:], *toy]) == 0, words
+                toy = {
+                    "fit": [*TOY, "--trainer.max_epochs", epochs],
+                    "md": ["--steps", "20" if "--restart" in words else "10"],
+                    "relax": ["--fmax", "100"],
+                }
+                assert main([*words[1:], *toy.get(words[1], [])]) == 0, words
                 self.done.append(words)

@@ -31,6 +31,9 @@ WRITTEN = {
     "properties": ["dipoles/best.ckpt"],
 }
 
+OPTIONAL = {"engines": ("torch_sim", "openmm")}
+"""What pages need beside the package."""
+
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
@@ -47,6 +50,8 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
 def test_page_runs(runner: Runner, page: Path) -> None:
+    for name in OPTIONAL.get(page.stem, ()):
+        pytest.importorskip(name, reason="an extra of the package")
     runner.page(page)
     missing = {name for name in WRITTEN.get(page.stem, ()) if not Path("runs", name).is_file()}
     assert not missing
@@ -61,7 +66,7 @@ def test_pages_give_what_they_promise(runner: Runner) -> None:
     assert len(read("runs/mine/predictions.extxyz", ":")) == 16
     properties = load_potential("runs/dipoles/best.ckpt").properties
     assert [type(part).__name__ for part in properties] == ["Dipole"]
-    assert {words[1] for words in runner.done} == {"fit", "evaluate", "predict", "export"}
+    assert {words[1] for words in runner.done} == {"fit", "evaluate", "predict", "export", "md", "relax"}
 
 
 def test_every_block_is_run() -> None:

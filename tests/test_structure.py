@@ -31,13 +31,13 @@ LAYERS = [  # a room imports only from layers above its own
     {"properties"},
     {"potential"},
     {"data", "inference", "testing"},
-    {"training"},
-    {"datasets", "evaluation"},
+    {"engines", "training"},
+    {"datasets", "evaluation", "simulation"},
     {"cli"},
     {"__main__"},
 ]
 LIGHTNING = {"cli", "data", "evaluation", "training"}
-ASE = {"cli", "data", "datasets", "evaluation", "graph", "inference"}
+ASE = {"cli", "data", "datasets", "engines", "evaluation", "graph", "inference", "simulation"}
 
 
 def room_of(path: Path) -> str:

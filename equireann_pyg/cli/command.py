@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 import equireann_pyg
-from equireann_pyg.cli import benchmark, evaluate, export, quickstart, recipe
+from equireann_pyg.cli import benchmark, evaluate, export, lammps, md, quickstart, recipe, relax
 from equireann_pyg.cli.earlier import present_words
 from equireann_pyg.cli.runs import RunFolder, callbacks, loggers, new_folder
 from equireann_pyg.cli.words import PARTS, configured, explicit, files_of, name_of, source_of, with_paths, without_model
@@ -44,7 +44,10 @@ COMMANDS = {
     "benchmark": Command(benchmark.parser, benchmark.run),
     "evaluate": Command(evaluate.parser, evaluate.run),
     "export": Command(export.parser, export.run),
+    "lammps": Command(lammps.parser, lammps.run),
+    "md": Command(md.parser, md.run),
     "quickstart": Command(quickstart.parser, quickstart.run),
+    "relax": Command(relax.parser, relax.run),
 }
 SUMMARIES = {
     "fit": "Train a potential, or go on training one.",

@@ -11,6 +11,8 @@ from types import TracebackType
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from equireann_pyg.simulation.stopping import Stopped
+
 
 class Ending:
     """Context in which a command runs; no exception leaves it, unless the environment has ``EQUIREANN_TRACEBACK=1``.
@@ -32,7 +34,9 @@ class Ending:
         if error is None:
             return True
         cause = error.__context__ if isinstance(error, SystemExit) else error
-        if isinstance(error, SIGTERMException):
+        if isinstance(error, Stopped):  # what it was doing has been saved
+            self.status, self.message = 128 + error.number, str(error)
+        elif isinstance(error, SIGTERMException):
             self.status, self.message = 128 + signal.SIGTERM, "stopped by SIGTERM"
         elif isinstance(cause, KeyboardInterrupt):  # Lightning saves, then exits with 1
             self.status, self.message = 128 + signal.SIGINT, "stopped by SIGINT"

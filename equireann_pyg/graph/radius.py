@@ -41,7 +41,7 @@ def radius_graph(
     pbc = torch.zeros(3, dtype=torch.bool) if pbc is None else pbc.reshape(3).bool().cpu()
     cell = pos.new_zeros(3, 3) if cell is None else cell.detach().reshape(3, 3).to(pos)
     pos = pos.detach()
-    _check(pos, cutoff, cell, pbc, batch)
+    check_system(pos, cutoff, cell, pbc, batch)
     if pos.size(0) == 0:
         return torch.empty(2, 0, dtype=torch.int64, device=pos.device), pos.new_empty(0, 3)
     if not bool(pbc.any()) and torch_cluster_available(pos.device.type):
@@ -59,7 +59,8 @@ def radius_graph(
     return _sorted(edge_index[:, inside], shift[inside])
 
 
-def _check(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Tensor | None) -> None:
+def check_system(pos: Tensor, cutoff: float, cell: Tensor, pbc: Tensor, batch: Tensor | None = None) -> None:
+    """Refuse what has no neighbours that could be found; arguments and errors as of :func:`radius_graph`."""
     if not 0 < cutoff < float("inf"):
         raise ValueError(f"cutoff: expected a positive length in Angstrom, got {cutoff}")
     if pos.dim() != 2 or pos.size(1) != 3:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -97,16 +97,29 @@ def trace(potential: Potential, tensors: Sequence[Any], forces: bool, stress: bo
         forces: with forces.
         stress: with stress.
     """
-    module = _Evaluation(potential, forces, stress)
+    return trace_module(_Evaluation(potential, forces, stress), tensors, tuple(DYNAMIC.values()))
 
-    def evaluate(state: State, *tensors: Tensor) -> dict[str, Tensor]:
+
+def trace_module(
+    module: torch.nn.Module, tensors: Sequence[Tensor | None], dynamic: Sequence[int | None]
+) -> GraphModule:
+    """Graph of a module that evaluates its ``potential``, derivatives included: ``graph(state, *tensors)``.
+
+    Args:
+        module: its attribute ``potential`` is a potential, whose :func:`state_of` is the first argument of the graph.
+        tensors: an example of what the module takes; only types and devices matter.
+        dynamic: of each, the dimension that changes from graph to graph, or None.
+    """
+    potential = cast(Potential, module.potential)
+
+    def evaluate(state: State, *tensors: Tensor) -> Any:
         return torch.func.functional_call(module, {f"potential.{key}": value for key, value in state.items()}, tensors)
 
     mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False))
     state = {key: mode.from_tensor(value, static_shapes=True) for key, value in state_of(potential).items()}
     example = [
-        None if tensor is None else _symbolic(mode, tensor, name)
-        for name, tensor in zip(DYNAMIC, tensors, strict=False)  # an exported graph takes the first six only
+        None if tensor is None else _symbolic(mode, tensor, dim)
+        for dim, tensor in zip(dynamic, tensors, strict=False)  # fewer without a batch
     ]
     return _without_detach(make_fx(evaluate, tracing_mode="symbolic")(state, *example))
 
@@ -140,11 +153,11 @@ def _mark_dynamic(tensors: GraphTensors) -> None:
             torch._dynamo.maybe_mark_dynamic(tensor, dim)
 
 
-def _symbolic(mode: FakeTensorMode, tensor: Tensor, name: str) -> Tensor:
+def _symbolic(mode: FakeTensorMode, tensor: Tensor, dynamic: int | None) -> Tensor:
     shape = [
-        size if dim != DYNAMIC[name] else 8 for dim, size in enumerate(tensor.shape)
-    ]  # neither 0 nor 1: those are special
-    dims = [DimDynamic.DYNAMIC if dim == DYNAMIC[name] else DimDynamic.STATIC for dim in range(tensor.dim())]
+        size if dim != dynamic else 8 for dim, size in enumerate(tensor.shape)
+    ]  # neither 0 nor 1: they are special
+    dims = [DimDynamic.DYNAMIC if dim == dynamic else DimDynamic.STATIC for dim in range(tensor.dim())]
     context: Any = StatelessSymbolicContext(dynamic_sizes=dims)
     example = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
     return mode.from_tensor(example, symbolic_context=context)

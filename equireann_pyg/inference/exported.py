@@ -48,27 +48,15 @@ def export_potential(potential: Potential, path: str | Path) -> Path:
         ValueError: if ``path`` does not end in ``.pt2``.
         OSError: if the file cannot be written, or there is no compiler.
     """
-    path = Path(path)
-    if path.suffix != ".pt2":
-        raise ValueError(f"{path}: the file name of an exported potential must end in .pt2")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder: make it first")
-    settings = {"aot_inductor.metadata": {"potential": json.dumps(_description(potential))}}
-    try:
-        with replacing(path, ".pt2") as partial:
-            torch._inductor.aoti_compile_and_package(
-                _exported(potential), package_path=str(partial), inductor_configs=settings
-            )
-    except (torch._inductor.exc.InductorError, torch._dynamo.exc.BackendCompilerFailed) as error:
-        raise OSError(f"{path}: not compiled ({str(error).strip().splitlines()[0][:300]})") from error
-    return path
+    check_path(path)
+    program, description = _exported(potential), described(potential) | {"format": FORMAT, "version": VERSION}
+    return write_package(program, path, description)
 
 
-def _description(potential: Potential) -> dict[str, object]:
+def described(potential: Potential) -> dict[str, Any]:
+    """What the file of an exported potential says of it."""
     refused = set() if potential.allow_untrained else set(potential.untrained_elements())
     return {
-        "format": FORMAT,
-        "version": VERSION,
         "cutoff": potential.cutoff,
         "elements": sorted(set(potential.elements) - refused),
         "dtype": str(potential.dtype).removeprefix("torch."),
@@ -76,22 +64,68 @@ def _description(potential: Potential) -> dict[str, object]:
     }
 
 
+def check_path(path: str | Path) -> Path:
+    """Where an exported potential is to be written.
+
+    Raises:
+        ValueError: if ``path`` does not end in ``.pt2``.
+        FileNotFoundError: if there is no such folder.
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"{path}: the file name of an exported potential must end in .pt2")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder: make it first")
+    return path
+
+
+def write_package(program: torch.export.ExportedProgram, path: str | Path, description: dict[str, Any]) -> Path:
+    """Compile a program ahead of time and write the package, whole or not at all.
+
+    Args:
+        program: what is compiled.
+        path: file to write, by convention ``*.pt2``.
+        description: plain values that the file says of itself.
+
+    Returns:
+        the file.
+
+    Raises:
+        ValueError: if ``path`` does not end in ``.pt2``.
+        OSError: if the file cannot be written, or there is no compiler.
+    """
+    path = check_path(path)
+    plain = {key: " ".join(map(str, x)) if isinstance(x, list) else str(x) for key, x in description.items()}  # for C++
+    settings = {"aot_inductor.metadata": {"potential": json.dumps(description), **plain}}
+    try:
+        with replacing(path, ".pt2") as partial:
+            torch._inductor.aoti_compile_and_package(program, package_path=str(partial), inductor_configs=settings)
+    except (torch._inductor.exc.InductorError, torch._dynamo.exc.BackendCompilerFailed) as error:
+        raise OSError(f"{path}: not compiled ({str(error).strip().splitlines()[0][:300]})") from error
+    return path
+
+
 def _exported(potential: Potential) -> torch.export.ExportedProgram:
     training = potential.training
     potential.eval()
     try:
         example = _example(potential)
-        bare = Potential(potential.model, repulsion=potential.repulsion).eval()
-        for name in potential.exact:
-            setattr(bare, name, getattr(potential, name))
-        module = _WithState(trace(bare, (*example, None), forces=True, stress=True), state_of(bare))
+        bare = without_properties(potential)
+        module = WithState(trace(bare, example, forces=True, stress=True), state_of(bare))
     finally:
         potential.train(training)
     atoms, edges = Dim("atoms", min=1), Dim("edges", min=0)
+    shapes = {0: atoms}, {0: atoms}, None, {1: edges}, {0: edges}
     with torch.no_grad():
-        return torch.export.export(
-            module, example, dynamic_shapes=({0: atoms}, {0: atoms}, None, {1: edges}, {0: edges})
-        )
+        return torch.export.export(module, example, dynamic_shapes=(shapes,))
+
+
+def without_properties(potential: Potential) -> Potential:
+    """The potential for energies alone, in evaluation mode; it shares the model."""
+    bare = Potential(potential.model, repulsion=potential.repulsion).eval()
+    for name in potential.exact:
+        setattr(bare, name, getattr(potential, name))
+    return bare
 
 
 def _example(potential: Potential) -> Tensors:
@@ -104,8 +138,13 @@ def _example(potential: Potential) -> Tensors:
     return z, pos, cell, edge_index, torch.zeros(4, 3, dtype=kind, device=device)
 
 
-class _WithState(torch.nn.Module):
-    """A traced graph that owns the weights it is called with."""
+class WithState(torch.nn.Module):
+    """A traced graph that owns the weights it is called with.
+
+    Args:
+        graph: ``graph(state, *tensors)``.
+        state: weights and buffers.
+    """
 
     def __init__(self, graph: torch.fx.GraphModule, state: State) -> None:
         super().__init__()
@@ -114,11 +153,10 @@ class _WithState(torch.nn.Module):
         for name, value in state.items():
             self.register_buffer(self.names[name], value.clone())
 
-    def forward(
-        self, z: Tensor, pos: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: Tensor
-    ) -> dict[str, Tensor]:
+    def forward(self, *tensors: Tensor) -> Any:
+        """What the graph gives."""
         state = {name: getattr(self, stored) for name, stored in self.names.items()}
-        return self.traced(state, z, pos, cell, edge_index, edge_shift, None)
+        return self.traced(state, *tensors)
 
 
 class ExportedPotential:

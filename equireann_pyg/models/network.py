@@ -25,6 +25,7 @@ from torch_geometric.utils import scatter
 from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
 from equireann_pyg.models.blocks import RowFunction, in_blocks
 from equireann_pyg.models.copies import common_count, copies, layouts_of
+from equireann_pyg.models.domain import Domain, Whole
 from equireann_pyg.models.earlier import Recipe, present_network
 from equireann_pyg.models.neighbourhoods import EDGES, Block, Neighbourhoods
 from equireann_pyg.nn import (
@@ -99,6 +100,7 @@ class OrbitalNetwork(Plan):
 
     Attributes:
         block_size: rows of 64 numbers that are worked through at a time, for inference; None for all at once.
+        domain: part of a divided system that the graph is; results are then of its own atoms. By default a whole one.
 
     Raises:
         ValueError: for unknown elements, a non-positive cutoff, negative ``num_iterations``, or a descriptor or rule that
@@ -106,6 +108,7 @@ class OrbitalNetwork(Plan):
     """
 
     block_size: int | None = None
+    domain: Whole | Domain = Whole()
 
     def __init__(
         self,
@@ -207,18 +210,18 @@ class OrbitalNetwork(Plan):
         return self._iterate(self.species(z), edge_index, edge_vec)
 
     def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        gather = self._gathering(species, edge_index, edge_vec)
-        coefficient, message = self.coefficient.index_select(0, species), None  # -> [N, n]
-        orbital = gather(None, coefficient, message)  # -> [N, lm, n]
-        orbital_sum = orbital
+        gather, own = self._gathering(species, edge_index, edge_vec), self.domain.own
+        coefficient = self.coefficient.index_select(0, species)  # -> [N, n]
+        orbital = own(gather(None, coefficient, None))  # -> [N, lm, n]
+        coefficient, species, orbital_sum = own(coefficient), own(species), orbital
         for t, rule in enumerate([*self.rules, None]):
             (features,) = self.by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
             yield orbital, features
             if rule is not None:
                 orbital_sum = rule.gathered(orbital_sum, orbital) if t else orbital
                 coefficient, *carried = self.by_rows(rule, features, coefficient, orbital, orbital_sum, species)
-                message = carried[0] if carried else None
-                orbital = gather(rule, coefficient, message)  # -> [N, lm, n] or [N, lm, n + m]
+                known, *messages = self.domain.everywhere(coefficient, *carried)
+                orbital = own(gather(rule, known, messages[0] if messages else None))  # -> [N, lm, n] or [N, lm, n + m]
 
     def _gathering(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Callable[..., Tensor]:
         """What makes orbitals of a rule, or None at first, coefficients, and messages or None: at once or in blocks."""
@@ -266,6 +269,7 @@ class OrbitalNetwork(Plan):
         """Atomic energies ``[N]``, last features ``[N, k]``, last orbital ``[N, lm, n]`` and element index ``[N]``."""
         species = self.species(z)
         orbitals, features = zip(*self._iterate(species, edge_index, edge_vec), strict=True)
+        species = self.domain.own(species)
         (energy,) = self.by_rows(self._energy, species, *features)
         return Embedding(energy, features[-1], orbitals[-1], species)
 

@@ -62,6 +62,11 @@ def _loaded() -> bool:
     return True
 
 
+def kernels_file() -> Path | None:
+    """The shared library that is loaded, None without kernels."""
+    return _library() if load_kernels() else None
+
+
 def _setting() -> str:
     return os.environ.get("EQUIREANN_KERNELS", "").strip()
 

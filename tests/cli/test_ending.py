@@ -24,9 +24,10 @@ def test_help_and_version(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(
-        f"    {name} " in shown for name in ("fit", "validate", "test", "predict", "evaluate", "export", "quickstart")
+        f"    {name} " in shown
+        for name in ("fit", "validate", "test", "predict", "evaluate", "export", "md", "relax", "quickstart")
     )
-    for name in ("fit", "evaluate", "export", "quickstart"):
+    for name in ("fit", "evaluate", "export", "md", "relax", "quickstart"):
         assert main([name, "--help"]) == 0
         assert f"equireann [options] {name}" in capsys.readouterr().out
 

@@ -1,0 +1,157 @@
+"""``equireann md MODEL... STRUCTURE``: molecular dynamics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from equireann_pyg.simulation.calculators import calculator_of, digests, reach_of
+from equireann_pyg.simulation.dynamics import Simulation, place
+from equireann_pyg.simulation.ensembles import NVE, BussiNVT, Ensemble, LangevinNPT, LangevinNVT, draw_momenta
+from equireann_pyg.simulation.output import RunFiles, files_of, state_beside
+from equireann_pyg.simulation.progress import Advance
+from equireann_pyg.simulation.state import State, check_settings, find_state, read_state
+from equireann_pyg.simulation.structures import has_momenta, one_structure
+
+
+def parser() -> ArgumentParser:
+    """Options of ``equireann md``."""
+    made = ArgumentParser(
+        description="Molecular dynamics at constant energy, temperature, or temperature and pressure."
+    )
+    made.add_argument("models", nargs="+", type=str, help="checkpoint or *.pt2 file; several are a committee")
+    made.add_argument("structure", type=str, help="anything ase.io.read opens, with one frame; else name@0")
+    made.add_argument("--ensemble", type=Literal["nve", "nvt", "npt"], default="nvt", help="what is kept constant")
+    made.add_argument(
+        "--steps", type=PositiveInt, default=1000, help="of the whole run, those before a restart included"
+    )
+    made.add_argument("--timestep", type=float, default=0.5, help="fs")
+    made.add_argument("--temperature", type=float | None, default=None, help="K")
+    made.add_argument("--pressure", type=float, default=0.0, help="GPa, for npt")
+    made.add_argument("--thermostat", type=Literal["langevin", "bussi"], default="langevin", help="for nvt")
+    made.add_argument(
+        "--thermostat_time", type=float, default=100.0, help="fs in which the temperature comes to its mean"
+    )
+    made.add_argument("--barostat_time", type=float, default=1000.0, help="likewise fs for the volume, in npt")
+    made.add_argument(
+        "--draw",
+        type=bool | None,
+        default=None,
+        help="draw velocities at --temperature; by default where the structure has no momenta",
+    )
+    made.add_argument("--trajectory", type=Path, default=Path("md.extxyz"), help="*.extxyz, *.xyz or *.traj")
+    made.add_argument("--log", type=Path | None, default=None, help="by default beside the trajectory, *.log")
+    made.add_argument(
+        "--every", type=PositiveInt, default=10, help="steps from one frame and line of the log to the next"
+    )
+    made.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
+    made.add_argument("--restart", type=bool | str, default=False, help="true, or the folder of the run to go on with")
+    made.add_argument("--seed", type=NonNegativeInt, default=1, help="of velocities and random forces")
+    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
+    made.add_argument(
+        "--dtype", type=Literal["float32", "float64"] | None, default=None, help="default: that of the file"
+    )
+    made.add_argument("--skin", type=float, default=0.5, help="Angstrom, of the neighbour list")
+    made.add_argument(
+        "--allow_untrained", type=bool, default=False, help="compute elements without training atoms, too"
+    )
+    return made
+
+
+def run(options: Any) -> Path:
+    """``equireann md``: write a trajectory, a log and the state to go on from; returns the trajectory.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: for options or a structure that cannot be simulated, files that exist, or forces that are not finite.
+        Stopped: after a signal, when the state is written.
+    """
+    ensemble, atoms = ensemble_of(options), one_structure(options.structure)
+    settings = {"models": digests(options.models), "dtype": options.dtype}
+    files, resumed = files_and_state(options)
+    atoms.calc = calculator_of(options.models, options.device, options.dtype, options.skin, options.allow_untrained)
+    if resumed is not None:
+        place(atoms, resumed[0])
+    atoms.get_forces()  # whatever is wrong with the structure, before anything is written
+    ensemble.prepare(atoms, reach_of(atoms.calc))
+    generator = np.random.default_rng(options.seed)
+    if resumed is None:
+        set_momenta(atoms, ensemble, options, generator)
+    simulation = Simulation(atoms, ensemble, files, options.every, generator, settings)
+    if resumed is not None:
+        check_settings(files.state, resumed[0], simulation.settings)
+        if resumed[0].step >= options.steps:
+            raise ValueError(f"--steps {options.steps}: {resumed[0].step} steps are done already: ask for more")
+        simulation.resume(*resumed)
+    else:
+        simulation.begin()
+    with Advance("step", options.steps, simulation.step) as progress:
+        simulation.run(options.steps, progress)
+    print(f"{files.trajectory.path}, {files.log}, {files.state}: {simulation.step} steps, {simulation.time:g} fs")
+    return files.trajectory.path
+
+
+def ensemble_of(options: Any) -> Ensemble:
+    """What the options keep constant.
+
+    Raises:
+        ValueError: for a quantity that is missing or cannot be.
+    """
+    if options.ensemble == "nve":
+        if options.temperature is not None and not 0 <= options.temperature < float("inf"):
+            raise ValueError(f"--temperature: expected 0 K or more, got {options.temperature:g}")
+        return NVE(options.timestep)
+    if options.temperature is None:
+        raise ValueError(f"--ensemble {options.ensemble}: at which --temperature, in K?")
+    bath = options.timestep, options.temperature, options.thermostat_time
+    if options.ensemble == "npt":
+        return LangevinNPT(*bath, options.pressure, options.barostat_time)
+    return {"langevin": LangevinNVT, "bussi": BussiNVT}[options.thermostat](*bath)
+
+
+def files_and_state(options: Any) -> tuple[RunFiles, tuple[State, dict[str, Any]] | None]:
+    """Files of the run, and the state to go on from with its mark, if any.
+
+    Raises:
+        FileNotFoundError: if there is no run to go on with.
+        ValueError: if files exist that are not to be replaced.
+    """
+    if options.restart is False:
+        files = RunFiles(options.trajectory, options.log)
+        if not options.overwrite:
+            files.refuse_existing()
+        return files, None
+    if options.overwrite:
+        raise ValueError("--restart goes on with a run, --overwrite replaces it: leave out one of them")
+    path = find_state(options.restart, state_beside(options.trajectory))
+    state, mark = read_state(path)
+    return files_of(path, mark), (state, mark)
+
+
+def set_momenta(atoms: Atoms, ensemble: Ensemble, options: Any, generator: np.random.Generator) -> None:
+    """Momenta of the file, or drawn ones.
+
+    Raises:
+        ValueError: if there is no temperature to draw them at, or one that would not be used.
+    """
+    moving, temperature = has_momenta(atoms), options.temperature
+    draw = not moving if options.draw is None else options.draw
+    if draw and temperature is None:
+        raise ValueError(
+            f"{options.structure} has no momenta to begin with: draw velocities at a --temperature, in K"
+            if options.draw is None
+            else "--draw true: at which --temperature, in K?"
+        )
+    if not draw and temperature is not None and options.ensemble == "nve":
+        raise ValueError(
+            f"{options.structure} has momenta and there is a --temperature: leave it out, or draw new ones with --draw true"
+        )
+    if draw:
+        draw_momenta(atoms, temperature, generator)
+    else:
+        atoms.set_momenta(atoms.get_momenta())  # what is held has none

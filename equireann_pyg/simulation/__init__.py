@@ -1,0 +1,1 @@
+"""Molecular dynamics and relaxation in ASE, for those who want no script."""

@@ -1,0 +1,82 @@
+"""Structures to be simulated: read, and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from equireann_pyg.data.reading import read_frames
+from equireann_pyg.elements import SYMBOLS
+
+
+def one_structure(file: str | Path) -> Atoms:
+    """The structure of a file, ``name@0`` where there are several.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or has several frames.
+    """
+    frames = read_frames(file)
+    if len(frames) > 1:
+        raise ValueError(
+            f"{file}: {len(frames)} frames, expected one: name it, {file}@0 say, or {file}@-1 for the last"
+        )
+    return frames[0]
+
+
+def has_momenta(atoms: Atoms) -> bool:
+    """Whether atoms move."""
+    return bool(atoms.has("momenta") and atoms.get_momenta().any())
+
+
+def gaps(atoms: Atoms) -> np.ndarray:
+    """Widest layer without atoms along the three directions of a periodic cell.
+
+    Returns:
+        Angstrom, perpendicular to the other two cell vectors, ``[3]``.
+    """
+    heights = 1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)  # -> [3]
+    scaled = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)  # -> [N, 3]
+    steps = np.diff(np.concatenate([scaled, scaled[:1] + 1]), axis=0)  # -> [N, 3]
+    return np.asarray(heights * steps.max(axis=0))
+
+
+def check_barostat(atoms: Atoms, reach: float) -> None:
+    """Refuse a structure whose volume has no pressure: without a period, or with a vacuum between its images.
+
+    Args:
+        atoms: structure.
+        reach: distance in Angstrom beyond which nothing interacts.
+
+    Raises:
+        ValueError: naming the direction.
+    """
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise ValueError(
+            f"npt: expected a cell with a period in all three directions, got pbc {atoms.pbc.tolist()} and a cell of rank "
+            f"{atoms.cell.rank}: set both in the structure, or use --ensemble nvt"
+        )
+    widths = gaps(atoms)
+    widest = int(widths.argmax())
+    if widths[widest] > reach:
+        raise ValueError(
+            f"npt: a vacuum of {widths[widest]:.1f} Angstrom along {'abc'[widest]}, across which nothing interacts (cutoff "
+            f"{reach:g}): its volume has no pressure; use --ensemble nvt, or a structure that fills the cell"
+        )
+
+
+def check_forces(atoms: Atoms) -> None:
+    """Refuse forces that are not finite, of calculators that do not do so themselves.
+
+    Args:
+        atoms: structure with a calculator that has computed it.
+
+    Raises:
+        ValueError: naming the atoms.
+    """
+    bad = np.flatnonzero(~np.isfinite(atoms.calc.results["forces"]).all(axis=1))
+    if len(bad):
+        listed = ", ".join(f"{atom} ({SYMBOLS[atoms.numbers[atom]]})" for atom in bad[:6])
+        raise ValueError(f"forces not finite at atoms {listed}{f' and {len(bad) - 6} more' if len(bad) > 6 else ''}")

