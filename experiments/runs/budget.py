@@ -19,6 +19,9 @@ from experiments.runs.train import VALIDATIONS, make_data, make_task, make_train
 FIRST, TIMED = 10, 60
 """Steps before the timing, in which kernels and memory are fetched, and steps that are timed."""
 
+LONGEST = 30.0
+"""Seconds after which the timing of a slow model ends."""
+
 
 class Laps(lightning.Callback):
     """Working time of every step, with what comes between steps.
@@ -31,9 +34,10 @@ class Laps(lightning.Callback):
         self.device = device
         self.times: list[float] = []
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """End of a step."""
         self.times.append(working_time(self.device))
+        trainer.should_stop = self.times[-1] - self.times[0] > LONGEST
 
     def seconds(self) -> float:
         """Mean of the steps after the first ones, of all if there are no others."""

@@ -86,7 +86,7 @@ def test_dynamics_conserves_energy(periodic: bool) -> None:
     simulation = context(atoms, openmm_force(potential(ELEMENTS, scale=0.1), atoms.numbers, periodic))
     simulation.setVelocitiesToTemperature(300, 1)
     total, kinetic = [], []
-    for _ in range(30):
+    for _ in range(15):
         simulation.getIntegrator().step(2)
         state = simulation.getState(energy=True)
         kinetic.append(state.getKineticEnergy()._value)

@@ -90,6 +90,10 @@ void PairEquiREANN::init_style() {
   at::set_num_threads(comm->nthreads);
   check_special_bonds();
   neighbor->add_request(this, NeighConst::REQ_FULL);
+  Pair* outer = force->pair;  // a hybrid has asked for what we send before it was known
+  outer->comm_forward = std::max(outer->comm_forward, comm_forward);
+  outer->comm_reverse = std::max(outer->comm_reverse, comm_reverse);
+  outer->comm_reverse_off = std::max(outer->comm_reverse_off, comm_reverse_off);
 }
 
 // LAMMPS would take bonded pairs out of the list of neighbours without a word.
