@@ -8,11 +8,15 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from threading import Timer
 from types import TracebackType
 from typing import Any
 
 from experiments.benchmark.peers import Peer
 from experiments.benchmark.peers.environments import variables
+
+PATIENCE = 3 * 3600.0
+"""Seconds on the wall within which a worker answers, or hangs."""
 
 
 class WorkerError(RuntimeError):
@@ -26,10 +30,11 @@ class Worker:
         peer: model.
         name: by which the process finds it, see :func:`~experiments.benchmark.peers.peer_of`.
         gigabytes: of address space that it may take; None for any number.
+        patience: seconds on the wall after which a process that has not answered is ended.
     """
 
-    def __init__(self, peer: Peer, name: str, gigabytes: float | None = None) -> None:
-        self.peer = peer
+    def __init__(self, peer: Peer, name: str, gigabytes: float | None = None, patience: float = PATIENCE) -> None:
+        self.peer, self.patience = peer, patience
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in __exit__
         environment = peer.environment
         python = sys.executable if environment is None else str(environment.python)
@@ -67,9 +72,14 @@ class Worker:
         with suppress(BrokenPipeError):  # a dead worker gives no answer either
             self._process.stdin.write(json.dumps({"task": task, **options}) + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
+        watch = Timer(self.patience, self._process.kill)
+        watch.daemon = True
+        watch.start()
         line = self._process.stdout.readline()  # type: ignore[union-attr]
+        late = not watch.is_alive()
+        watch.cancel()
         if not line:
-            raise WorkerError(self._last_words())
+            raise WorkerError(f"no answer after {self.patience:g} s" if late else self._last_words())
         reply = json.loads(line)
         if "error" in reply:
             raise WorkerError(reply["error"])

@@ -100,6 +100,14 @@ def test_process_of_a_worker() -> None:
             process.ask("memory", system="molecule")
 
 
+def test_patience_with_a_worker_ends() -> None:
+    with (
+        Worker(peer_of(REFERENCE), REFERENCE, patience=0.1) as process,
+        pytest.raises(WorkerError, match=r"after 0\.1 s"),
+    ):
+        process.ask("check")
+
+
 def test_memory_of_a_worker_is_bounded() -> None:
     with Worker(peer_of(REFERENCE), REFERENCE, gigabytes=4.0) as process, pytest.raises(WorkerError, match="memory"):
         process.ask("speed", system="copper 10192")
