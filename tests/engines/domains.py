@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import time
 import traceback
@@ -71,8 +72,11 @@ def assert_same(calculator: Any, expected: EquiREANNCalculator, atoms: Atoms, to
 Task = Callable[..., None]
 
 
-def _process(rank: int, size: int, folder: Path, timeout: float, task: Task, arguments: tuple[Any, ...]) -> None:
+def _process(
+    rank: int, size: int, folder: Path, limit: float, timeout: float, task: Task, arguments: tuple[Any, ...]
+) -> None:
     torch.set_num_threads(1)
+    faulthandler.dump_traceback_later(limit - 5, file=(folder / f"stack{rank}").open("w"))
     try:
         dist.init_process_group(
             "gloo", f"file://{folder}/meeting", rank=rank, world_size=size, timeout=timedelta(seconds=timeout)
@@ -101,7 +105,7 @@ def together(
     """
     context = multiprocessing.get_context("forkserver")  # imports everything once
     context.set_forkserver_preload([__name__])
-    work = [(rank, size, folder, timeout, task, arguments) for rank in range(size)]
+    work = [(rank, size, folder, limit, timeout, task, arguments) for rank in range(size)]
     running = [context.Process(target=_process, args=words) for words in work]
     for process in running:
         process.start()

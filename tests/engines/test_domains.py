@@ -29,10 +29,10 @@ def compare(rank: int, folder: Path, sizes: tuple[int, ...]) -> None:
         group = dist.new_group(range(size))
         if rank >= size:
             continue
-        for kind in KINDS:
+        for kind in KINDS if size > 2 else ("plus",):
             whole = potential(kind)
             expected = EquiREANNCalculator(whole)
-            for block_size in (None, 2) if size > 2 else (None,):
+            for block_size in (None, 2) if kind in ("equireann", "plus") else (None,):
                 calculator = DomainCalculator(whole, block_size=block_size, group=group)
                 for _, atoms in structures():
                     assert_same(calculator, expected, atoms)
@@ -51,6 +51,7 @@ def refuse(rank: int, folder: Path) -> None:
     ):
         assert_same(calculator, expected, GOOD)
         atoms = GOOD.copy()
+        atoms.rattle(0.01, seed=1)  # new to all: none has results at hand
         if name == "unknown":
             atoms.numbers[2] = 6
         elif name == "infinite":
@@ -65,10 +66,10 @@ def refuse(rank: int, folder: Path) -> None:
             calculator.get_property("forces", atoms)
         assert not calculator.results
     near = Atoms("Cu8", GOOD.positions, cell=GOOD.cell, pbc=True)
-    near.positions[5] = near.positions[2] + [0.4, 0, 0]
+    near.positions[5] = near.positions[2] + [0.9, 0, 0]
     assert_same(calculator, expected, near)
     listed = calculator.potential.listed
-    near.positions[5, 0] -= 0.4  # less than half of the skin
+    near.positions[5, 0] -= 0.9  # less than half of the skin
     with pytest.raises(ValueError, match=r"atoms \d \(Cu\), \d \(Cu\) coincide"):
         calculator.get_property("energy", near)
     assert calculator.potential.listed is listed
@@ -120,7 +121,7 @@ def owners(calculator: DomainCalculator, atoms: Atoms) -> np.ndarray:
 def all_of_it(rank: int, folder: Path) -> None:
     compare(rank, folder, (2, 3))
     refuse(rank, folder)
-    migrate(rank, folder, 100)
+    migrate(rank, folder, 60)
 
 
 def test_several_processes_are_one(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_four_processes_and_longer_dynamics(tmp_path: Path) -> None:
 
 def fail(rank: int, folder: Path, how: str) -> None:
     """The last process fails amidst its messages; the others say that they have lost it."""
-    calculator = DomainCalculator(potential())
+    calculator = DomainCalculator(potential(), timeout=20)
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     calculator.get_property("forces", atoms)
     atoms.rattle(0.01, seed=0)
@@ -171,5 +172,5 @@ def test_no_process_waits_for_one_that_was_killed(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["memory", "stopped"])
 def test_no_process_waits_for_one_that_fails_or_stops(how: str, tmp_path: Path) -> None:
-    outcomes = together(3, tmp_path, fail, how, limit=120, timeout=30)
+    outcomes = together(3, tmp_path, fail, how, limit=90)
     assert outcomes == ["", "", "" if how == "memory" else "hangs"]

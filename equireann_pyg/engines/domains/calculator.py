@@ -22,7 +22,7 @@ BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
 class DomainCalculator(EquiREANNCalculator):
-    """:class:`~equireann_pyg.EquiREANNCalculator` over a :class:`~equireann_pyg.engines.DomainPotential`: a structure on several processes.
+    """The calculator of a structure on several processes, by a :class:`~equireann_pyg.engines.DomainPotential`.
 
     All processes run the same script, and each gets all results; or the first one alone runs it::
 
@@ -68,7 +68,7 @@ class DomainCalculator(EquiREANNCalculator):
         **kwargs: Any,
     ) -> None:
         super().__init__(potential, device, dtype, skin, allow_untrained=allow_untrained, **kwargs)
-        self.potential: Any = DomainPotential(self.potential, group, skin, block_size, timeout)  # type: ignore[arg-type]
+        self.potential: Any = DomainPotential(self.potential, group, skin, block_size, timeout)
         self.implemented_properties = list(type(self).implemented_properties)
         del self._settings["graphed"]
         self._settings["block_size"] = block_size
@@ -124,7 +124,7 @@ def calculator_of_domains(
 ) -> DomainCalculator:
     """Calculator on all processes that ``torchrun`` has started; on one where it has started none.
 
-    Connects the processes where that was not done before. Process k of a machine takes its k-th GPU where ``device`` is ``"cuda"``.
+    Connects the processes where that was not done before. With ``device="cuda"`` process k of a machine takes its k-th GPU.
 
     Args:
         potential: see :class:`DomainCalculator`, as for the other arguments and errors.
@@ -145,6 +145,4 @@ def calculator_of_domains(
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group(BACKENDS.get(device.type, "gloo"), timeout=timedelta(seconds=timeout))
-    return DomainCalculator(
-        potential, device, dtype, skin, block_size, allow_untrained, timeout=timeout, **kwargs
-    )
+    return DomainCalculator(potential, device, dtype, skin, block_size, allow_untrained, timeout=timeout, **kwargs)

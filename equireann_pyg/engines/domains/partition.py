@@ -1,8 +1,9 @@
 r"""Space divided among processes: recursive bisection into parts with equal numbers of atoms.
 
-Coordinates are distances from the faces of the cell, :math:`h_k = \mathbf r \cdot \mathbf n_k`, with the unit normals of the faces: a
-distance between two atoms is never shorter than the difference of one of these. Moving by the lattice vector k changes
-:math:`h_k` by the height :math:`H_k` of the cell, and no other. In open directions the normals stand on the periodic ones.
+Coordinates are distances from the faces of the cell, :math:`h_k = \mathbf r \cdot \mathbf n_k`, with the unit normals of the
+faces: a distance between two atoms is never shorter than the difference of one of these. Moving by the lattice vector k
+changes :math:`h_k` by the height :math:`H_k` of the cell, and no other. In open directions the normals stand on the periodic
+ones.
 """
 
 from __future__ import annotations

@@ -26,16 +26,16 @@ SERVES, EVALUATES, ENDS = range(3)
 class DomainPotential(Form):
     """A potential that evaluates one structure on all processes of a group, each with the atoms of a part of space.
 
-    Every process knows all positions, 24 bytes for each atom, but evaluates its own atoms alone, and has the functions, orbitals
-    and messages of these. In each iteration atoms near the borders send what they have found to the processes that need it,
-    and on the way back derivatives return to them. So results are those of one process but for the rounding of sums.
+    Every process knows all positions, 24 bytes for each atom, but evaluates its own atoms alone, and has the functions,
+    orbitals and messages of these. In each iteration atoms near the borders send what they have found to the processes that
+    need it, and on the way back derivatives return to them. So results are those of one process but for the rounding of sums.
 
     Parts are cut anew, with equal numbers of atoms, whenever an atom has moved by half of the skin; so atoms change their
     process, and nobody notices. All processes call it with the same structure and get all results. What counts is that of
     the first one, whose positions go to the others. Or the others :meth:`serve` it, and do not know the structure.
 
-    An error of the structure is raised by all of them, and they can go on. Where one process fails or ends otherwise, all others
-    raise :class:`LostProcess <equireann_pyg.engines.domains.processes.LostProcess>`.
+    An error of the structure is raised by all of them, and they can go on. Where one process fails or ends otherwise, all
+    others raise :class:`LostProcess <equireann_pyg.engines.domains.processes.LostProcess>`.
 
     Args:
         potential: potential of an :class:`~equireann_pyg.OrbitalNetwork` without properties, also one in blocks; the same
@@ -64,9 +64,11 @@ class DomainPotential(Form):
         timeout: float | None = None,
     ) -> None:
         if isinstance(potential, BlockPotential):
-            potential, block_size = potential.potential, block_size or potential.block_size
+            block_size = potential.block_size if block_size is None else block_size
+            potential = potential.potential
         _check(potential, skin, block_size)
-        self.potential, self.skin, self.block_size = potential, skin, block_size
+        self.potential, self.skin = potential, skin
+        self.block_size: int | None = block_size or cast(Any, self.potential.model).block_size
         self._part = self._copy()
         self.listed: Listed | None = None
         self.processes = Processes(group, timeout)
@@ -87,7 +89,7 @@ class DomainPotential(Form):
             as of :meth:`equireann_pyg.Potential.forward`, of the whole structure, in every process.
 
         Raises:
-            ValueError: as of :meth:`equireann_pyg.EquiREANNCalculator.calculate`, or if the processes have different structures.
+            ValueError: as of :class:`~equireann_pyg.EquiREANNCalculator`, or if the processes have different structures.
             LostProcess: if another process has ended, or does not answer.
         """
         stress = has_volume(data, stress)
@@ -145,14 +147,16 @@ class DomainPotential(Form):
         kinds, first = headers[:, 0], headers[0]
         if first[0] != EVALUATES:
             if structure is not None:
-                raise LostProcess("the first process has closed the evaluation, this one goes on: close it where all have done")
+                raise LostProcess(
+                    "the first process has closed the evaluation, this one goes on: close it where all have done"
+                )
             return None, None
         same = (kinds == SERVES) | (headers[:, :3] == first[:3]).all(1)  # -> [size]
         if not bool(same.all()):
             other = int((~same).nonzero()[0])
+            sizes = f"{int(headers[other, 1])} and {int(first[1])} atoms"
             return ValueError(
-                f"process {other} has another structure than the first one ({int(headers[other, 1])} and {int(first[1])} atoms): "
-                "all processes have to evaluate the same one"
+                f"process {other} has another structure than the first one ({sizes}): all have to evaluate the same one"
             ), None
         known = structure if structure is not None else self.listed.structure if self.listed is not None else None
         return None, self._received(known, int(first[1]), bool(first[3]))
@@ -173,8 +177,8 @@ class DomainPotential(Form):
         self.listed = None
         try:
             check_all(structure, self.potential, self.cutoff + self.skin)
-        except ValueError as error:  # the same in all processes, which have the same structure
-            return error
+        except ValueError as found:  # the same in all processes, which have the same structure
+            return found
         device = self.potential.scale.device
         made, error = listed_of(structure, self.cutoff + self.skin, self.processes, device)
         self.listed = made
@@ -211,7 +215,9 @@ def _tensors(potential: Potential) -> list[Tensor]:
 def _check(potential: object, skin: float, block_size: int | None) -> None:
     """Refuse what cannot be divided."""
     if not isinstance(potential, Potential):
-        raise TypeError(f"{type(potential).__name__} cannot be divided among processes: give the potential, or its checkpoint")
+        raise TypeError(
+            f"{type(potential).__name__} cannot be divided among processes: give the potential, or its checkpoint"
+        )
     PartNetwork(potential.model)  # raises for other models
     if len(potential.properties):
         names = ", ".join(type(part).__name__ for part in potential.properties)

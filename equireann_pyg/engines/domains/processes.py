@@ -22,12 +22,13 @@ class LostProcess(RuntimeError):
 class Processes:
     """The processes that evaluate one structure; all of them call the same methods in the same order.
 
-    They have connections of their own, which one closes that cannot go on: then the others, which wait for it, fail too. Without
-    ``torch.distributed``, or in a group of one, there is one process, and nothing is ever sent.
+    One that cannot go on closes its connections: then the others, which wait for it, fail too. Without ``torch.distributed``,
+    or in a group of one, there is one process, and nothing is ever sent.
 
     Args:
-        group: group of processes; by default all of them.
-        timeout: seconds after which one that does not answer is given up; by default that of ``torch.distributed``.
+        group: group of processes, which is closed when one of them fails; by default a new one of all of them.
+        timeout: seconds after which one that does not answer is given up, in a new group; by default that of
+            ``torch.distributed``.
 
     Attributes:
         rank: number of this process, from zero.
@@ -47,12 +48,10 @@ class Processes:
             raise ValueError(f"group: expected one of which this process, number {dist.get_rank()}, is a member")
         if self.size == 1:
             return
-        self._group = dist.new_group(
-            dist.get_process_group_ranks(given),
-            timeout=None if timeout is None else timedelta(seconds=timeout),
-            backend=dist.get_backend_config(given),
-            use_local_synchronization=True,  # only the members of the group take part
-        )
+        self._group = group
+        if group is None:
+            wait = None if timeout is None else timedelta(seconds=timeout)
+            self._group = dist.new_group(timeout=wait, backend=dist.get_backend_config(given))
         self._backends = dict(pair.split(":") for pair in dist.get_backend_config(given).split(","))
 
     @contextmanager
@@ -138,6 +137,6 @@ class Processes:
             self.leave()
             reason = " ".join(str(error).split())[:200]
             raise LostProcess(
-                f"{place} waits in vain: another one has ended, or does not answer ({reason}); see what that one says, and start "
-                "all of them again"
+                f"{place} waits in vain: another one has ended, or does not answer ({reason}); see what that one says, and "
+                "start all of them again"
             ) from error
