@@ -10,10 +10,11 @@ from ase import Atoms
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from equireann_pyg.simulation.calculators import calculator_of, digests, reach_of
+from equireann_pyg.simulation.calculators import digests, reach_of
 from equireann_pyg.simulation.dynamics import Simulation, place
 from equireann_pyg.simulation.ensembles import NVE, BussiNVT, Ensemble, LangevinNPT, LangevinNVT, draw_momenta
 from equireann_pyg.simulation.output import RunFiles, files_of, state_beside
+from equireann_pyg.simulation.processes import calculator_of_all
 from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.state import State, check_settings, find_state, read_state
 from equireann_pyg.simulation.structures import has_momenta, one_structure
@@ -66,15 +67,32 @@ def parser() -> ArgumentParser:
 def run(options: Any) -> Path:
     """``equireann md``: write a trajectory, a log and the state to go on from; returns the trajectory.
 
+    On several processes the first one does so, and the others compute for it.
+
     Raises:
         FileNotFoundError: if a file does not exist.
         ValueError: for options or a structure that cannot be simulated, files that exist, or forces that are not finite.
         Stopped: after a signal, when the state is written.
     """
     ensemble, atoms = ensemble_of(options), one_structure(options.structure)
-    settings = {"models": digests(options.models), "dtype": options.dtype}
     files, resumed = files_and_state(options)
-    atoms.calc = calculator_of(options.models, options.device, options.dtype, options.skin, options.allow_untrained)
+    chosen = options.models, options.device, options.dtype, options.skin, options.allow_untrained
+    with calculator_of_all(*chosen) as atoms.calc:
+        if atoms.calc is not None:
+            simulate(atoms, ensemble, files, resumed, options)
+    return files.trajectory.path
+
+
+def simulate(
+    atoms: Atoms, ensemble: Ensemble, files: RunFiles, resumed: tuple[State, dict[str, Any]] | None, options: Any
+) -> None:
+    """Molecular dynamics of a structure with a calculator, from its beginning or a state.
+
+    Raises:
+        ValueError: for a structure that cannot be simulated, or forces that are not finite.
+        Stopped: after a signal, when the state is written.
+    """
+    settings = {"models": digests(options.models), "dtype": options.dtype}
     if resumed is not None:
         place(atoms, resumed[0])
     atoms.get_forces()  # whatever is wrong with the structure, before anything is written
@@ -93,7 +111,6 @@ def run(options: Any) -> Path:
     with Advance("step", options.steps, simulation.step) as progress:
         simulation.run(options.steps, progress)
     print(f"{files.trajectory.path}, {files.log}, {files.state}: {simulation.step} steps, {simulation.time:g} fs")
-    return files.trajectory.path
 
 
 def ensemble_of(options: Any) -> Ensemble:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
 from equireann_pyg.data.reading import read_frames
-from equireann_pyg.simulation.calculators import calculator_of
 from equireann_pyg.simulation.output import Frames, frames_of, refuse_existing
+from equireann_pyg.simulation.processes import calculator_of_all
 from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.relaxing import Relaxed, Search, check_cell, relax, relaxed_frame
 from equireann_pyg.simulation.stopping import Signals, Stopped
@@ -53,7 +54,20 @@ def run(options: Any) -> Path:
     if not options.overwrite:
         refuse_existing([out.path], "replace it with --overwrite true, or name another --out")
     search = Search(options.fmax, options.steps, options.optimizer, options.cell, options.pressure)
-    calculator = calculator_of(options.models, options.device, options.dtype, options.skin, options.allow_untrained)
+    chosen = options.models, options.device, options.dtype, options.skin, options.allow_untrained
+    with calculator_of_all(*chosen) as calculator:
+        if calculator is not None:
+            relax_and_report(frames, calculator, search, out)
+    return out.path
+
+
+def relax_and_report(frames: list[Atoms], calculator: Calculator, search: Search, out: Frames) -> None:
+    """Relax all frames and write them.
+
+    Raises:
+        ValueError: where one has not converged, which is written as well, or cannot be computed.
+        Stopped: after a signal.
+    """
     for atoms in frames:
         atoms.calc = calculator
         if search.cell:
@@ -65,10 +79,9 @@ def run(options: Any) -> Path:
         worst = max(results[index].force for index in failed)
         which = "" if len(frames) == 1 else f"{len(failed)} of {len(frames)} frames, the first is {failed[0]}: "
         raise ValueError(
-            f"{which}not converged to --fmax {options.fmax:g} in {options.steps} steps, the largest force is {worst:.3g} "
+            f"{which}not converged to --fmax {search.fmax:g} in {search.steps} steps, the largest force is {worst:.3g} "
             f"eV/Angstrom; {out.path} has what was reached: go on from it, with more --steps or another --optimizer"
         )
-    return out.path
 
 
 def relax_all(frames: list[Atoms], search: Search, out: Frames) -> list[Relaxed]:

@@ -41,7 +41,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def calculator(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
     """Has commands use another calculator."""
-    return lambda kind: monkeypatch.setattr("equireann_pyg.cli.md.calculator_of", kind)
+    return lambda kind: monkeypatch.setattr("equireann_pyg.simulation.processes.calculator_of", kind)
 
 
 def files() -> list[str]:

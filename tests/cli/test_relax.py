@@ -26,7 +26,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def calculator(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
     """Has the command use another calculator."""
-    return lambda kind: monkeypatch.setattr("equireann_pyg.cli.relax.calculator_of", kind)
+    return lambda kind: monkeypatch.setattr("equireann_pyg.simulation.processes.calculator_of", kind)
 
 
 def test_forces_vanish(capsys: pytest.CaptureFixture[str]) -> None:
