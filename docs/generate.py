@@ -22,7 +22,7 @@ from equireann_pyg.cli.command import PotentialCLI
 
 PACKAGE = "equireann_pyg"
 HERE = Path(__file__).parent
-INTERNAL = ("lazy", "moved")
+INTERNAL = ("lazy", "moved", "cuda")
 """Modules that are of no use to anybody else."""
 
 TRAINER = "trainer"
@@ -38,10 +38,15 @@ def rooms() -> list[str]:
 def modules(room: str) -> list[ModuleType]:
     """The room itself and what is in it, modules with public names first; of the package only its own modules."""
     package = importlib.import_module(room)
-    parts = []
+    parts: list[ModuleType] = []
     for part in pkgutil.iter_modules(getattr(package, "__path__", [])):
-        if not part.ispkg and not part.name.startswith("_") and part.name not in INTERNAL:
-            parts.append(importlib.import_module(f"{room}.{part.name}"))
+        name = f"{room}.{part.name}"
+        if part.name.startswith("_") or part.name in INTERNAL:
+            continue
+        if not part.ispkg:
+            parts.append(importlib.import_module(name))
+        elif room != PACKAGE:
+            parts += modules(name)
     return [package, *sorted(parts, key=is_inner)]
 
 
@@ -101,7 +106,7 @@ def documented_name(target: str, module: str | None, cls: str | None) -> str | N
             named = inspect.isclass(defined) or (is_function(defined) and not member)
             if named and defined.__module__.startswith(PACKAGE) and "." not in defined.__qualname__:
                 return public_name(defined.__module__, defined.__qualname__) + member
-        if name.isupper():
+        if name.isupper() and owner in sys.modules:
             return next((f"{home.__name__}.{name}" for home in modules(owner) if name in constants(home)), None)
     return None
 
@@ -161,7 +166,8 @@ def option(action: Any) -> list[str]:
     values = str(getattr(action, "metavar", None) or names[-1].lstrip("-").rpartition(".")[2].upper())
     text = re.sub(r"(?<!`)(--[\w.]+)", r"``\1``", " ".join(str(action.help or "").split()).replace("*", r"\*"))
     default = action.default
-    shown = "" if default is None or str(default).startswith("==") or default is False else f" Default: ``{default}``."
+    silent = default is None or default is False or default in ("", []) or str(default).startswith("==")
+    shown = "" if silent else f" Default: ``{default}``."
     shape = "" if not action.option_strings or action.nargs == 0 else f" {values}"
     return [f".. option:: {', '.join(f'{name}{shape}' for name in names)}", "", f"   {text}{shown}", ""]
 

@@ -18,6 +18,11 @@ from equireann_pyg.ops import load_kernels
 from equireann_pyg.testing import randomize, sample_graphs
 from tests.copper import write_frames
 
+SHARE = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+"""Threads of a process of tests: several that take all processors each wait for each other."""
+
+torch.set_num_threads(SHARE)
+os.environ.setdefault("OMP_NUM_THREADS", str(SHARE))  # of what the tests start
 os.environ.setdefault("EQUIREANN_KERNELS", str(user_cache() / "kernels"))  # also where a test moves the cache folder
 
 

@@ -87,6 +87,7 @@ def test_compiled_training_has_the_gradients_of_the_force_loss() -> None:
     assert_same_gradients(potential().train(), batches())
 
 
+@pytest.mark.slow
 def test_compiled_training_without_kernels_has_the_gradients_of_the_force_loss() -> None:
     graphs = [random_crystal([29], 3.0, size, seed=size) for size in (2, 3, 4)]
     made = potential(elements=("Cu",)).train()

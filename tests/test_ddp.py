@@ -79,7 +79,7 @@ def test_two_compiled_processes_equal_an_eager_one(workplace: Path) -> None:
     assert_same_training(compiled, train(workplace, "one", 1), 1e-8)
 
 
-@pytest.mark.parametrize("overlay", ["gpu", "ddp"])
+@pytest.mark.parametrize("overlay", ["gpu", pytest.param("ddp", marks=pytest.mark.slow)])
 def test_the_overlays_for_gpus_train_the_same(overlay: str, workplace: Path) -> None:
     two = train(workplace, "two", 2, overlay=(overlay, *ON_CPU[1:]))
     assert_same_training(two, train(workplace, "one", 1), 1e-8)

@@ -48,6 +48,7 @@ RULES = {
     "directed": Directed([6], 2 * M, 1),
     "directed-2": Directed([6], 2 * M, 1, max_degree=2),
 }
+OTHERS = [rule for rule in RULES if rule != "directed"]
 EACH = pytest.mark.parametrize("rule", RULES)
 
 
@@ -228,7 +229,9 @@ def test_blocks(rule: str, double: torch.dtype) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's compiler
-@EACH
+@pytest.mark.parametrize(
+    "rule", ["directed", *(pytest.param(rule, marks=pytest.mark.slow) for rule in RULES if rule != "directed")]
+)
 def test_exported(rule: str, tmp_path: Path, double: torch.dtype) -> None:
     potential = Potential(prepared(1, descriptor=ACEProducts(2), rule=rule)).eval()
     export_potential(potential, tmp_path / "model.pt2")

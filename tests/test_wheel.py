@@ -106,6 +106,7 @@ def test_trains(installed: Path, tmp_path: Path) -> None:
     assert (count, Path(home).is_relative_to(installed.parent)) == ("8", True)
 
 
+@pytest.mark.slow
 def test_quickstart(installed: Path, tmp_path: Path) -> None:
     run([installed / "equireann", "quickstart", "--epochs", "1", "--out", "here"], tmp_path)
     assert {"torsion.png", "equireann-plus-s.pt", "reann.pt"} <= {path.name for path in (tmp_path / "here").iterdir()}

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from equireann_pyg.elements import SYMBOLS
 from equireann_pyg.engines.lammps import export_lammps
-from equireann_pyg.inference.exported import export_potential
+from equireann_pyg.inference.exported import described, export_potential
 from equireann_pyg.potential.checkpoint import load_potential
 from equireann_pyg.potential.potential import Potential
 
@@ -39,7 +39,7 @@ def run(options: Any) -> Path:
 def _use(potential: Potential, path: Path, lammps: bool) -> str:
     if not lammps:
         return f"use it as EquiREANNCalculator({str(path)!r})"
-    symbols = " ".join(SYMBOLS[number] for number in potential.elements)
+    symbols = " ".join(SYMBOLS[number] for number in described(potential)["elements"])
     return (
         f"in LAMMPS: pair_style equireann, then pair_coeff * * {path} and the element of each atom type, of {symbols}"
     )

@@ -10,11 +10,11 @@ from ase import Atoms
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from equireann_pyg.cli.moving import add_calculator, calculator
 from equireann_pyg.simulation.calculators import digests, reach_of
 from equireann_pyg.simulation.dynamics import Simulation, place
 from equireann_pyg.simulation.ensembles import NVE, BussiNVT, Ensemble, LangevinNPT, LangevinNVT, draw_momenta
 from equireann_pyg.simulation.output import RunFiles, files_of, state_beside
-from equireann_pyg.simulation.processes import calculator_of_all
 from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.state import State, check_settings, find_state, read_state
 from equireann_pyg.simulation.structures import has_momenta, one_structure
@@ -53,14 +53,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
     made.add_argument("--restart", type=bool | str, default=False, help="true, or the folder of the run to go on with")
     made.add_argument("--seed", type=NonNegativeInt, default=1, help="of velocities and random forces")
-    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
-    made.add_argument(
-        "--dtype", type=Literal["float32", "float64"] | None, default=None, help="default: that of the file"
-    )
-    made.add_argument("--skin", type=float, default=0.5, help="Angstrom, of the neighbour list")
-    made.add_argument(
-        "--allow_untrained", type=bool, default=False, help="compute elements without training atoms, too"
-    )
+    add_calculator(made)
     return made
 
 
@@ -76,8 +69,7 @@ def run(options: Any) -> Path:
     """
     ensemble, atoms = ensemble_of(options), one_structure(options.structure)
     files, resumed = files_and_state(options)
-    chosen = options.models, options.device, options.dtype, options.skin, options.allow_untrained
-    with calculator_of_all(*chosen) as atoms.calc:
+    with calculator(options) as atoms.calc:
         if atoms.calc is not None:
             simulate(atoms, ensemble, files, resumed, options)
     return files.trajectory.path

@@ -1,4 +1,4 @@
-"""Command line: ``equireann fit | validate | test | predict | evaluate | export | md | relax | quickstart | benchmark``."""
+"""Command line: ``equireann fit | validate | test | predict | evaluate | export | md | relax | lammps | ...``."""
 
 from __future__ import annotations
 

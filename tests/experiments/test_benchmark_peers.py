@@ -108,11 +108,13 @@ def test_patience_with_a_worker_ends() -> None:
         process.ask("check")
 
 
+@pytest.mark.slow
 def test_memory_of_a_worker_is_bounded() -> None:
     with Worker(peer_of(REFERENCE), REFERENCE, gigabytes=4.0) as process, pytest.raises(WorkerError, match="memory"):
         process.ask("speed", system="copper 10192")
 
 
+@pytest.mark.slow
 def test_environment_shares_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.benchmark.peers.environments.FOLDER", tmp_path)
     place = Environment("empty")

@@ -252,4 +252,4 @@ def test_parts_are_done_once(tmp_path: Path) -> None:
     text = console.export_text()
     for words in ("six: finished before", "hole: no minimum", "absent: left out: install it"):
         assert words in text
-    assert len(results.read(tmp_path / "work" / "results-quick.csv")) == 1
+    assert len(results.read(tmp_path / "results" / "results-quick.csv")) == 1

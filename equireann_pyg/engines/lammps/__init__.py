@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from equireann_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from equireann_pyg.engines.lammps.build import build_plugin, environment, plugin_folder
+    from equireann_pyg.engines.lammps.build import build_plugin, environment, plugin_folder, program
     from equireann_pyg.engines.lammps.export import export_lammps
 
-__all__ = ["build_plugin", "environment", "export_lammps", "plugin_folder"]
+__all__ = ["build_plugin", "environment", "export_lammps", "plugin_folder", "program"]
 
 # Imported at first use: LAMMPS asks for the folder of the plug-in whenever it starts, and torch takes seconds.
 __getattr__, __dir__ = lazy_names(
     __name__,
-    {"build": ("build_plugin", "environment", "plugin_folder"), "export": ("export_lammps",)},
+    {"build": ("build_plugin", "environment", "plugin_folder", "program"), "export": ("export_lammps",)},
 )

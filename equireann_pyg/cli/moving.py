@@ -1,0 +1,27 @@
+"""What the commands that move atoms have in common: the potential, and where it computes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+from ase.calculators.calculator import Calculator
+from jsonargparse import ArgumentParser
+
+from equireann_pyg.simulation.processes import calculator_of_all
+
+
+def add_calculator(parser: ArgumentParser) -> None:
+    """Options of the calculator of the ``models``."""
+    kinds = Literal["float32", "float64"] | None
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
+    parser.add_argument("--dtype", type=kinds, default=None, help="default: that of the file")
+    parser.add_argument("--skin", type=float, default=0.5, help="Angstrom, of the neighbour list")
+    parser.add_argument(
+        "--allow_untrained", type=bool, default=False, help="compute elements without training atoms, too"
+    )
+
+
+def calculator(options: Any) -> AbstractContextManager[Calculator | None]:
+    """The calculator that the options name; see :func:`~equireann_pyg.simulation.processes.calculator_of_all`."""
+    return calculator_of_all(options.models, options.device, options.dtype, options.skin, options.allow_untrained)
