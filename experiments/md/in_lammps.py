@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from ase import Atoms, units
@@ -28,21 +31,39 @@ read_data atoms.data
 pair_style equireann
 pair_coeff * * {model} {elements}
 neighbor 1.0 bin
-thermo_style custom step etotal press pe pxx pyy pzz pxy pxz pyz vol
+thermo_style custom step etotal press pe pxx pyy pzz pxy pxz pyz vol temp
 thermo_modify format float %24.16g norm no
 thermo {every}
 timestep {timestep}
-fix nve all nve
+fix motion all {motion}
 dump all all custom {dumped} out.dump id fx fy fz
 dump_modify all sort id format float %24.16g
 run {steps}
 """
 
 
+@dataclass
+class Held:
+    """A trajectory at constant temperature and pressure.
+
+    Args:
+        ps: time of the samples in ps, ``[S]``.
+        pressure: in GPa, ``[S]``.
+        volume: in Angstrom^3, ``[S]``.
+        kelvin: temperature, ``[S]``.
+    """
+
+    ps: np.ndarray
+    pressure: np.ndarray
+    volume: np.ndarray
+    kelvin: np.ndarray
+
+
 class InLammps(Engine):
     """LAMMPS on one process, with the potential compiled ahead of time and a skin of 1 Angstrom."""
 
     name = "LAMMPS"
+    processes: ClassVar[int] = 1
 
     def __init__(self, checkpoint: Path, timestep: float) -> None:
         super().__init__(checkpoint, timestep)
@@ -69,10 +90,16 @@ class InLammps(Engine):
         rows = self._rows(said)
         pressure = 1e-4 * rows[:, 2] if atoms.cell.rank == 3 else np.full(len(rows), np.nan)
         seconds = float(re.findall(r"Loop time of (\S+)", said)[-1])
-        used = float(re.findall(r"([\d.]+)% CPU use", said)[-1])
-        return self._sampled(list(zip(rows[:, 1], pressure, strict=True)), every, seconds * used / 100, atoms)
+        used = self.processes * float(re.findall(r"([\d.]+)% CPU use", said)[-1]) / 100
+        return self._sampled(list(zip(rows[:, 1], pressure, strict=True)), every, seconds * used, atoms)
 
-    def _run(self, atoms: Atoms, steps: int, every: int) -> tuple[str, np.ndarray, Prism]:
+    def held(self, atoms: Atoms, steps: int, every: int, kelvin: float) -> Held:
+        """Its ``fix npt``: constant temperature and pressure, 1 bar."""
+        motion = f"npt temp {kelvin} {kelvin} 0.1 iso 1.0 1.0 1.0"
+        rows = self._rows(self._run(atoms, steps, every, motion)[0])
+        return Held(1e-3 * self.timestep * rows[:, 0], 1e-4 * rows[:, 2], rows[:, 10], rows[:, 11])
+
+    def _run(self, atoms: Atoms, steps: int, every: int, motion: str = "nve") -> tuple[str, np.ndarray, Prism]:
         """What LAMMPS says, forces of the last step and how its axes lie."""
         symbols = sorted(set(atoms.symbols))
         boundary = " ".join("p" if periodic else "m" for periodic in atoms.pbc)
@@ -81,18 +108,22 @@ class InLammps(Engine):
             boxed.center(vacuum=10.0)
         prism = Prism(boxed.cell.array, pbc=boxed.pbc)
         known = {"boundary": boundary, "plugin": build_plugin(), "model": self.model, "elements": " ".join(symbols)}
+        known["motion"] = motion
         times = {"every": every, "steps": steps, "dumped": max(1, steps), "timestep": 1e-3 * self.timestep}
         with tempfile.TemporaryDirectory() as name:
             path, options = Path(name), {"specorder": symbols, "masses": True, "prismobj": prism, "units": "metal"}
             options["force_skew"] = bool(boxed.pbc.all())  # however little: a tilt of 5e-7 Angstrom is not nothing
             write_lammps_data(path / "atoms.data", boxed, velocities=steps > 0, **options)
             (path / "in.lammps").write_text(INPUT.format(**known, **times))
-            words = [str(program()), "-in", "in.lammps", "-nocite"]
+            words = [*self._launcher(), str(program()), "-in", "in.lammps", "-nocite"]
             done = subprocess.run(words, cwd=path, env=_variables(), capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"LAMMPS failed: {done.stdout[-1000:]} {done.stderr[-500:]}")
             lines = (path / "out.dump").read_text().splitlines()[-len(atoms) :]
         return done.stdout, np.array([[float(word) for word in line.split()[1:]] for line in lines]), prism
+
+    def _launcher(self) -> list[str]:
+        return [str(shutil.which("mpiexec")), "-n", str(self.processes)] if self.processes > 1 else []
 
     def _rows(self, said: str) -> np.ndarray:
         """Lines of numbers, ``[S, columns]``."""
@@ -103,6 +134,13 @@ class InLammps(Engine):
             if inside and words and words[0].isdigit():
                 rows.append([float(word) for word in words])
         return np.array(rows)
+
+
+class InLammpsOnTwo(InLammps):
+    """LAMMPS on two processes."""
+
+    name = "LAMMPS, 2 processes"
+    processes = 2
 
 
 def _variables() -> dict[str, str]:

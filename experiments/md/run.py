@@ -14,6 +14,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from experiments.md import tables
 from experiments.md.apart import InDomains, InIPI
 from experiments.md.engines import DTYPE, Engine, InASE, InOpenMM, InTorchSim
 from experiments.md.in_lammps import InLammps
+from experiments.md.long import parts_of
 from experiments.md.physics import PHYSICS, Setting
 from experiments.md.suite import FOLDER, MINUTES, QUICK_MINUTES, SYSTEMS, System, reference_frames, thermal, trained
 from experiments.runs import results
@@ -38,6 +40,9 @@ ENGINES: dict[str, type[Engine]] = {
 }
 SAMPLES = 50
 """Of a trajectory at constant energy."""
+
+QUICK_SHARE = 0.02
+"""Of the length of the long runs in LAMMPS: that in a quick run."""
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -81,14 +86,17 @@ class Runner:
 
     def run(self) -> int:
         """All parts; number of those that failed."""
-        recipe, failures = f"{self.digest}-{self.steps}", 0
-        for engine in self.options.engine:
-            failures += not self._part(engine, recipe, lambda engine=engine: self._engine(ENGINES[engine]))
         setting = Setting(self.system, self.calculator, self.frames, self.snapshot, self.fast)
-        for part, measure in PHYSICS[self.name].items():
-            recipe = f"{self.digest}-{'quick' if self.fast else 'full'}"
-            failures += not self._part(part, recipe, lambda measure=measure: measure(setting))
-        return failures
+        length = f"{self.digest}-{'quick' if self.fast else 'full'}"
+        parts = [(name, f"{self.digest}-{self.steps}", self._of(ENGINES[name])) for name in self.options.engine]
+        parts += [(name, length, partial(measure, setting)) for name, measure in PHYSICS[self.name].items()]
+        ps = self.system.long_ps * (QUICK_SHARE if self.fast else 1.0)
+        for name, measure in parts_of(self.snapshot).items() if InLammps.name in self.options.engine else ():
+            parts.append((name, f"{length}-{ps:g}", partial(measure, self.checkpoint, self.system, self.snapshot, ps)))
+        return sum(not self._part(*part) for part in parts)
+
+    def _of(self, kind: type[Engine]) -> Callable[[], tables.Found]:
+        return lambda: self._engine(kind)
 
     def _engine(self, kind: type[Engine]) -> tables.Found:
         """Differences from the calculator on the snapshot, and a trajectory."""
@@ -158,8 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rows:
         tables.show(rows, console)
         tables.draw(results.read(folder / f"curves{ending}.csv"), folder / f"md{ending}.png")
-        with replacing(folder / f"machine{ending}.txt") as partial:
-            partial.write_text(machine() + "\n", encoding="utf-8")
+        with replacing(folder / f"machine{ending}.txt") as file:
+            file.write_text(machine() + "\n", encoding="utf-8")
     return failures
 
 

@@ -38,6 +38,7 @@ class System:
         kelvin: temperature of the dynamics.
         steps: of the dynamics at constant energy.
         quick_steps: likewise, of a quick run.
+        long_ps: in ps, of the long runs in LAMMPS.
         chosen: what is smallest for the reference frame that trajectories start from.
     """
 
@@ -47,6 +48,7 @@ class System:
     kelvin: float
     steps: int
     quick_steps: int
+    long_ps: float
     chosen: Callable[[Atoms], float]
 
 
@@ -62,9 +64,11 @@ def _crystal(atoms: Atoms) -> float:
 
 
 SYSTEMS = {
-    "solid": System("mlearn-Si", "Si, 64 atoms", 1.0, 300.0, 2000, 200, _crystal),
-    "liquid": System("water", "water, 64 molecules", 0.5, 300.0, 2000, 100, lambda atoms: abs(density(atoms) - 1.0)),
-    "molecule": System("rmd17-ethanol", "ethanol", 0.5, 300.0, 20000, 1000, Atoms.get_potential_energy),
+    "solid": System("mlearn-Si", "Si, 64 atoms", 1.0, 300.0, 2000, 200, 50.0, _crystal),
+    "liquid": System(
+        "water", "water, 64 molecules", 0.5, 300.0, 2000, 100, 10.0, lambda atoms: abs(density(atoms) - 1.0)
+    ),
+    "molecule": System("rmd17-ethanol", "ethanol", 0.5, 300.0, 20000, 1000, 50.0, Atoms.get_potential_energy),
 }
 
 

@@ -23,6 +23,11 @@ CURVES = ("case", "part", "curve", "x", "y", "recipe")
 
 KEY = ("case", "part")
 
+CASES = ("solid", "liquid", "molecule")
+
+LONG = ("LAMMPS, long", "constant pressure")
+"""Parts with a curve for each system."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -123,7 +128,7 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     )
     note += "constant energy, mean pressure in GPa, processor time in us per atom and step, length in ps."
     engines = Sheet("Engines", ("system", "engine", "energy", "forces", "stress", *MOTION), note=note)
-    physics = Sheet("Physics, in ASE", ("system", "quantity", "value", "reference", "unit", "reference is"))
+    physics = Sheet("Physics", ("system", "quantity", "value", "reference", "unit", "reference is"))
     for case, part in distinct(rows, "case", "part"):
         own = {row["quantity"]: row for row in chosen(rows, case=case, part=part)}
         if "speed" in own:
@@ -143,22 +148,21 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 
 def draw(points: Sequence[Row], path: Path) -> None:
-    """Energy at constant energy of each engine, the equation of state, phonons and the structure of the liquid."""
-    picture, axes = plots.figure(2, 3, 3.6, 2.8)
-    shown = (("solid", "total energy"), ("liquid", "total energy"), ("molecule", "total energy"))
-    for axis, (case, curve) in zip(axes[0], shown, strict=True):
-        for number, (part,) in enumerate(distinct(chosen(points, case=case, curve=curve), "part")):
-            x, y = _points(points, case=case, part=part, curve=curve)
+    """Energy at constant energy of each engine, the equation of state, phonons, the structure of the liquid, long runs."""
+    picture, axes = plots.figure(2, 4, 3.4, 2.8)
+    for axis, case in zip(axes[0], CASES, strict=False):
+        for number, (part,) in enumerate(distinct(chosen(points, case=case, curve="total energy"), "part")):
+            x, y = _points(points, case=case, part=part, curve="total energy")
             width = max(0.6, 3.8 - 0.6 * number)  # they lie on each other
             axis.plot(x, y, lw=width, color=plots.COLORS[number % len(plots.COLORS)], label=part)
         axis.set(title=case, xlabel="ps", ylabel="total energy (meV/atom)")
-    fullest = max(axes[0], key=lambda axis: len(axis.lines))
+    fullest = max(axes[0, :3], key=lambda axis: len(axis.lines))
     if fullest.lines:
         picture.legend(
             *fullest.get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=7, frameon=False
         )
-    for axis, (part, names) in zip(axes[1], _PANELS.items(), strict=True):
-        own = chosen(points, part=part)
+    for axis, (part, names) in zip([*axes[1, :3], axes[0, 3], axes[1, 3]], _PANELS.items(), strict=True):
+        own = [row | {"curve": row["case"] if part in LONG else row["curve"]} for row in chosen(points, part=part)]
         for number, (curve,) in enumerate(distinct(own, "curve")):
             x, y = _points(own, curve=curve)
             marker = "o" if part == "elastic constants" and curve == "reference frames" else "-"
@@ -174,6 +178,8 @@ _PANELS = {
     "elastic constants": {"title": "Si, strained along one axis", "xlabel": "strain", "ylabel": "energy (meV/atom)"},
     "phonons": {"title": "Si: Γ-X-K-Γ-L", "xlabel": "path (1/Å)", "ylabel": "frequency (THz)"},
     "structure": {"title": "water, oxygen and oxygen", "xlabel": "r (Å)", "ylabel": "g(r)"},
+    "LAMMPS, long": {"title": "LAMMPS, 2 processes", "xlabel": "ps", "ylabel": "total energy (meV/atom)"},
+    "constant pressure": {"title": "LAMMPS at 300 K, 1 bar", "xlabel": "ps", "ylabel": "volume / first volume"},
 }
 
 

