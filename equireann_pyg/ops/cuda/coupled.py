@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import ref
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from equireann_pyg.ops.coupled import coupled, coupled_weight
 from equireann_pyg.ops.cuda.launch import blocks, channels, check, on
@@ -95,18 +94,27 @@ def long_product(
     tl.store(out + (i[:, None] * size + place) * n + k[None, :], made, mask=there)
 
 
-_known = WeakTensorKeyDictionary()
+Table = tuple[StorageWeakRef, StorageWeakRef]
+"""Where the entries and the values lie. While it is kept, no other table can lie there."""
+
+_known: dict[Table, tuple[tuple[object, ...], dict[tuple[object, ...], Any]]] = {}
 
 
 def _remembered(entries: Tensor, values: Tensor, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
-    """What has been made of a table before, or is made now: under a recording of CUDA graphs it must have been made before."""
+    """What has been made of a table before, or is made now: under a recording of CUDA graphs it must have been made before.
+
+    A table is known by its memory and not by its tensors: a compiled potential detaches its buffers anew in every call.
+    """
     if tracing() or entries.is_inference() or values.is_inference():  # nothing tells whether these are written to
         return make()
-    state = entries._version, values._version
-    before = _known.get(entries)
-    if before is None or before[0] != state or before[1]() is not values:
-        before = _known[entries] = state, ref(values), {}
-    kept = before[2]
+    table = StorageWeakRef(entries.untyped_storage()), StorageWeakRef(values.untyped_storage())
+    state = tuple((part._version, part.storage_offset(), part.shape, part.stride()) for part in (entries, values))
+    before = _known.get(table)
+    if before is None or before[0] != state:
+        for gone in [known for known in _known if any(part.expired() for part in known)]:
+            del _known[gone]
+        before = _known[table] = state, {}
+    kept = before[1]
     if key not in kept:
         kept[key] = make()
     return kept[key]

@@ -17,28 +17,27 @@ from equireann_pyg.ops.operator import Operator, tracing
 from equireann_pyg.ops.products import invariants, product_invariants, self_coupled
 
 
+@cache
 def _squares(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Entries and values of the products of equal components, by degree."""
-    return _made(components, device) if tracing() else _kept(components, device)
-
-
-def _made(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     degrees = [degree for degree, count in enumerate(components) for _ in range(count)]
-    entries = torch.tensor([[m, m, degree, 0] for m, degree in enumerate(degrees)], dtype=torch.int32, device=device)
-    return entries, torch.ones(len(degrees), dtype=torch.float64, device=device)
-
-
-@cache
-def _kept(components: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # they outlive the call, and serve training too
-        return _made(components, device)
+        entries = torch.tensor(
+            [[m, m, degree, 0] for m, degree in enumerate(degrees)], dtype=torch.int32, device=device
+        )
+        return entries, torch.ones(len(degrees), dtype=torch.float64, device=device)
 
 
 def _fits(orbital: Tensor, weight: Tensor, components: Sequence[int]) -> bool:
     return (sum(components), len(components)) == (orbital.size(1), weight.size(0))
 
 
-@degree_dot.kernel(DEVICE, limit=lambda a, b, components: sum(components) == a.size(1))
+def _serves(a: Tensor, b: Tensor, components: Sequence[int]) -> bool:
+    """Not in a graph, which would hold a table as a constant that every call copies: the compiler fuses the plain sums."""
+    return sum(components) == a.size(1) and not tracing()
+
+
+@degree_dot.kernel(DEVICE, limit=_serves)
 def _degree_dot(a: Tensor, b: Tensor, components: Sequence[int]) -> Tensor:
     table = _squares(tuple(components), a.device)
     return coupled(a, b, a.new_ones(1, 1, a.size(2)), None, *table, len(components))
