@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from ase.build import bulk
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
-from equireann_pyg import REANN, EquiREANN, Potential, from_ase
+from equireann_pyg import REANN, EquiREANN, EquiREANNPlus, Potential, from_ase
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.models.blocks import in_blocks
-from equireann_pyg.nn import SphericalHarmonics
+from equireann_pyg.nn import ZBL, SphericalHarmonics
 from equireann_pyg.ops import by_reference
+from equireann_pyg.ops.values import readable, waiting
 from equireann_pyg.testing import assert_close, random_cluster, random_crystal, randomize
 
 
@@ -164,3 +169,43 @@ def test_from_ase_graph_of_a_large_cell_is_not_altered() -> None:
     before = graph.pos.clone()
     BlockPotential(potential(), 16)(graph)
     assert torch.equal(graph.pos, before)
+
+
+class Alive(TorchDispatchMode):
+    """Largest number of bytes that tensors hold at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive, self.peak = dict[StorageWeakRef, int](), 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, Tensor):
+                self.alive[StorageWeakRef(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
+        self.alive = {storage: size for storage, size in self.alive.items() if not storage.expired()}
+        self.peak = max(self.peak, sum(self.alive.values()))
+        return out
+
+
+@pytest.mark.parametrize(("kind", "largest"), [(EquiREANN, 1.4), (EquiREANNPlus, 1.1)])
+def test_memory_is_known_before(kind: type[EquiREANN], largest: float) -> None:
+    model = kind(["Cu"], 5.0)
+    evaluate = BlockPotential(Potential(model, repulsion=ZBL()).requires_grad_(False), 16)
+    evaluate.potential.allow_untrained = True
+    atoms = bulk("Cu", cubic=True) * (4, 4, 4)
+    with Alive() as found:
+        graph = from_ase(atoms.copy(), 5.0)
+        evaluate(graph, stress=False)
+    expected = evaluate.expected_bytes(len(atoms), graph.edge_index.size(1))
+    assert expected > 1e6
+    assert expected / 1.1 < found.peak < largest * expected
+    assert evaluate.expected_bytes(2 * len(atoms), 2 * graph.edge_index.size(1)) == 2 * expected
+
+
+def test_blocks_look_at_values_on_any_device() -> None:
+    elsewhere = torch.empty(2, device="meta")
+    assert not readable(elsewhere)
+    with waiting():
+        assert readable(elsewhere)
+    assert not readable(elsewhere)

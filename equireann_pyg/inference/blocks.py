@@ -9,6 +9,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from equireann_pyg.inference.form import Form
+from equireann_pyg.inference.memory import expected_bytes
+from equireann_pyg.models.network import OrbitalNetwork
+from equireann_pyg.ops.values import waiting
 from equireann_pyg.potential.potential import Potential
 
 
@@ -58,7 +61,12 @@ class BlockPotential(Form):
         ):
             self._in_blocks = self._copy()  # the potential has been moved or converted
         self._in_blocks.allow_untrained = self.potential.allow_untrained
-        return self._in_blocks(data, forces, stress)
+        with waiting():
+            return self._in_blocks(data, forces, stress)
+
+    def expected_bytes(self, atoms: int, edges: int) -> int:
+        """Memory of energy and forces of so many atoms and edges, the graph included, the temporary tensors of a block not."""
+        return expected_bytes(cast(OrbitalNetwork, self.potential.model), atoms, edges)
 
 
 def _tensors(potential: Potential) -> list[Tensor]:

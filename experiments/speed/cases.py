@@ -14,6 +14,7 @@ from ase.io.zmatrix import parse_zmatrix
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg import OrbitalNetwork, Potential, edge_vectors, from_ase
+from equireann_pyg.nn import ZBL
 from equireann_pyg.testing import randomize
 
 ELEMENTS = ["H", "C", "N", "O", "Cu"]
@@ -79,10 +80,13 @@ CASES: dict[str, Callable[[], Data]] = {
 
 
 def potential(kind: Callable[..., OrbitalNetwork], cutoff: float = CUTOFF) -> Potential:
-    """A model of the package's default size with random parameters and the statistics of small cases, float32."""
+    """A model of the package's default size with random parameters and the statistics of small cases, float32.
+
+    Like the shipped ones it has a repulsion of nuclei that are closer than bonds.
+    """
     torch.manual_seed(0)
     model = kind(ELEMENTS, cutoff)
     randomize(model)
     batch = Batch.from_data_list([molecules(1), copper((2, 2, 2))])
     model.fit_statistics(batch.z, batch.edge_index, edge_vectors(batch).to(model.coefficient.dtype))
-    return Potential(model)
+    return Potential(model, repulsion=ZBL())

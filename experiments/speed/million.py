@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import torch
 from ase.build import bulk
 from torch import Tensor
 from torch_geometric.data import Data
 
-from equireann_pyg import BlockPotential, EquiREANNPlus, Potential, radius_graph
+from equireann_pyg import BlockPotential, Potential, radius_graph
 from experiments.speed.cases import CUTOFF
 from experiments.speed.paths import BLOCK_SIZE
 from experiments.speed.report import Row
@@ -18,66 +17,6 @@ from experiments.speed.report import Row
 SIDE = 63  # cubic cells of four atoms: 1,000,188 atoms
 CONSTANT = 3.61  # Angstrom
 NEIGHBOURS = 44.6  # within 5 Angstrom of an atom of rattled fcc copper, on average
-
-
-@dataclass(frozen=True)
-class Widths:
-    """What the memory depends on.
-
-    Args:
-        radial: number of radial channels.
-        messages: number of channels of messages.
-        components: number of angular components.
-        features: number of features.
-        iterations: number of message-passing iterations.
-    """
-
-    radial: int
-    messages: int
-    components: int
-    features: int
-    iterations: int
-
-
-def widths_of(model: EquiREANNPlus) -> Widths:
-    """Widths of a model."""
-    components = sum(model.angular.components)
-    return Widths(model.num_radial, model.num_messages, components, model.num_features, model.num_iterations)
-
-
-def bytes_of_edge(widths: Widths) -> dict[str, int]:
-    """Bytes that an evaluation in blocks keeps for each edge at its peak, the way back through the last features.
-
-    No functions of the edges are among them: they exist for one block at a time.
-    """
-    return {
-        "edge_index (int64) and shift (float64)": 2 * 8 + 3 * 8,
-        "vector in float64 and float32": 3 * 8 + 3 * 4,
-        "ends in numbers of a block (int64), order (int32)": 2 * 8 + 2 * 4,
-        "isolation of the atoms: scaled vector and four functions": 7 * 4,
-    }
-
-
-def bytes_of_atom(widths: Widths) -> dict[str, int]:
-    """Bytes that it keeps for each atom."""
-    first, later = (4 * widths.components * n for n in (widths.radial, widths.radial + widths.messages))
-    return {
-        "positions, and three times its element (int64)": 8 * 3 + 8 * 3,
-        "orbitals": first + later * widths.iterations,
-        "messages": 4 * widths.components * widths.messages * widths.iterations,
-        "coefficients": 4 * widths.radial * (widths.iterations + 1),
-        "features and their gradients": 2 * 4 * widths.features * (widths.iterations + 1),
-        "gradient of one orbital": later,
-    }
-
-
-def predicted_bytes(atoms: int, edges: int, widths: Widths) -> int:
-    """Memory of energy and forces in blocks, the graph included, but not the temporary tensors of a block.
-
-    On the CPU, which does not keep the isolation, 100,920 atoms took 0.94 of the rest beyond the graph, by the resident memory
-    of one call.
-    """
-    return atoms * sum(bytes_of_atom(widths).values()) + edges * sum(bytes_of_edge(widths).values())
 
 
 def lattice(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -105,17 +44,16 @@ def graph_of(pos: Tensor, cell: Tensor) -> Data:
 def measure_side(side: int, potential: Potential, device: torch.device, seconds: float) -> list[Row]:
     """Rows of the list of neighbours and of the evaluation in blocks; prints the expected memory before."""
     pos, cell = lattice(side, device)
-    widths, case = widths_of(potential.model), f"cu{len(pos)}"  # type: ignore[arg-type]
-    say = f"{case}: expected {1e-9 * predicted_bytes(len(pos), round(NEIGHBOURS * len(pos)), widths):.1f} GB"
+    evaluate, case = BlockPotential(potential.eval(), block_size=BLOCK_SIZE[device.type]), f"cu{len(pos)}"
+    say = f"{case}: expected {1e-9 * evaluate.expected_bytes(len(pos), round(NEIGHBOURS * len(pos))):.1f} GB"
     print(f"{say} with {NEIGHBOURS} neighbours", flush=True)
     start = _now(device)
     data = graph_of(pos, cell)
     listed = _now(device) - start
     edges = data.edge_index.size(1)
-    expected = predicted_bytes(len(pos), edges, widths)
+    expected = evaluate.expected_bytes(len(pos), edges)
     print(f"{case}: {edges} edges after {listed:.1f} s, expected {1e-9 * expected:.1f} GB", flush=True)
     rows: list[Row] = [_row(case, "neighbours", "radius_graph", listed, len(pos), {"note": f"{edges} edges"})]
-    evaluate = BlockPotential(potential.eval(), block_size=BLOCK_SIZE[device.type])
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
