@@ -120,7 +120,7 @@ def test_skin_changes_nothing_while_atoms_cross_cutoff_and_boundaries(structure:
             np.testing.assert_allclose(value, reference, rtol=0, atol=1e-11 * np.abs(reference).max())
         assert kept._built is not None
         searches.add(id(kept._built[1].edge_index))
-        edges.add(kept._graph(atoms).num_edges)
+        edges.add(kept._graph(atoms)[0].num_edges)
     assert 2 < len(searches) < 40  # kept for several steps, rebuilt when needed
     assert len(edges) > 5  # pairs came and went
     assert outside > 10 or not atoms.pbc.any()
@@ -177,7 +177,7 @@ def simulate(atoms: Atoms, timestep: float, steps: int) -> tuple[np.ndarray, np.
         dynamics.run(1)
         total.append(atoms.get_total_energy())
         kinetic.append(atoms.get_kinetic_energy())
-        edges.add(atoms.calc._graph(atoms).num_edges)
+        edges.add(atoms.calc._graph(atoms)[0].num_edges)
     return np.array(total), np.array(kinetic), len(edges)
 
 

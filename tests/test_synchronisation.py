@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from equireann_pyg import REANN, EquiREANN, EquiREANNPlus, Potential
+from equireann_pyg import REANN, EquiREANN, EquiREANNCalculator, EquiREANNPlus, Potential
 from equireann_pyg.graph import known, to_device
+from equireann_pyg.graph.transfer import fetched, in_one
 from equireann_pyg.inference.compiled import CompiledPotential
 from equireann_pyg.nn import ZBL, ElementStandardize
 from equireann_pyg.potential.record import present
@@ -239,3 +243,43 @@ def test_a_graph_that_is_there_already_is_waited_for_once() -> None:
         made(data)
     with pytest.raises(ValueError, match="unknown element He"):
         made(random_cluster([2], 3.0).to("cuda"))
+
+
+def test_results_travel_as_one() -> None:
+    torch.manual_seed(0)
+    results = {"energy": torch.randn(1).double(), "forces": torch.randn(4, 3), "stress": torch.randn(1, 3, 3).double()}
+    results |= {"charges": torch.full((4,), torch.nan), "closest": torch.tensor(1.5)}
+    assert fetched(results) is results
+    there = in_one(results)
+    assert list(there) == list(results)
+    for name, value in results.items():
+        assert there[name].dtype == value.dtype
+        torch.testing.assert_close(there[name], value, rtol=0, atol=0, equal_nan=True)
+
+
+@ON_GPU
+def test_a_step_of_dynamics_waits_twice() -> None:
+    """For the number of edges within the cutoff, and for the results."""
+    made = potential().eval()
+    made.allow_untrained = True
+    atoms = Atoms("HCCH", np.arange(12).reshape(4, 3) * 0.7)
+    here, there = (EquiREANNCalculator(made, device=device, allow_untrained=True) for device in ("cpu", "cuda"))
+    forces = []
+    for calculator in (here, there):
+        moved = atoms.copy()
+        moved.calc = calculator
+        moved.get_forces()
+        moved.positions[0] += 0.01
+        if calculator is here:
+            forces.append(moved.get_forces())
+            continue
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                forces.append(moved.get_forces())
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert len([one for one in caught if "synchroniz" in str(one.message)]) <= 2
+    assert np.abs(forces[0]).max() > 1e-3
+    np.testing.assert_allclose(forces[1], forces[0], rtol=1e-4, atol=1e-4)

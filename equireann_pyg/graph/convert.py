@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LABELS, LabelKeys, read_labels
 from equireann_pyg.graph.radius import radius_graph
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def from_ase(
-    atoms: Atoms, cutoff: float, *, keys: LabelKeys | None = None, labels: Collection[str] | None = None
+    atoms: Atoms,
+    cutoff: float,
+    *,
+    keys: LabelKeys | None = None,
+    labels: Collection[str] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Data:
     """Graph of a structure with its labels.
 
@@ -28,6 +34,7 @@ def from_ase(
         cutoff: in Angstrom.
         keys: names of the labels.
         labels: labels and conditions to read; None for all.
+        device: where neighbours are searched, as far as they can be found there, and where the graph goes.
 
     Returns:
         ``Data`` with the fields of :mod:`equireann_pyg.graph`.
@@ -35,16 +42,17 @@ def from_ase(
     Raises:
         ValueError: see :func:`radius_graph` and :func:`equireann_pyg.graph.labels.read_labels`.
     """
-    return labelled_graph(atoms, cutoff, read_labels(atoms, keys, labels).values)
+    return to_device(labelled_graph(atoms, cutoff, read_labels(atoms, keys, labels).values, device), device)
 
 
-def labelled_graph(atoms: Atoms, cutoff: float, labels: Mapping[str, Any]) -> Data:
-    """Graph of a structure with the labels that are given as arrays.
+def labelled_graph(atoms: Atoms, cutoff: float, labels: Mapping[str, Any], device: torch.device | str = "cpu") -> Data:
+    """Graph of a structure with the labels that are given as arrays; only the edges are on the device yet.
 
     Args:
         atoms: structure.
         cutoff: in Angstrom.
         labels: float64 array of every label and condition, ``[1, ...]`` or ``[N, ...]``.
+        device: where neighbours are searched.
 
     Raises:
         ValueError: see :func:`radius_graph`.
@@ -52,7 +60,7 @@ def labelled_graph(atoms: Atoms, cutoff: float, labels: Mapping[str, Any]) -> Da
     pos = torch.tensor(atoms.get_positions(), dtype=torch.float64)
     pbc = torch.tensor(atoms.get_pbc())
     cell = torch.tensor(np.asarray(atoms.get_cell()), dtype=torch.float64)
-    edge_index, edge_shift = radius_graph(pos, cutoff, cell, pbc)
+    edge_index, edge_shift = radius_graph(pos.to(device), cutoff, cell.to(device), pbc)
     return Data(
         z=torch.tensor(atoms.get_atomic_numbers(), dtype=torch.int64),
         pos=pos,

@@ -18,6 +18,7 @@ from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.graph.radius import COINCIDENT
+from equireann_pyg.graph.transfer import fetched, sent
 from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.exported import ExportedPotential, load_exported
 from equireann_pyg.inference.graphed import GraphedPotential
@@ -114,10 +115,12 @@ class EquiREANNCalculator(Calculator):
         """Evaluate the potential (called by ASE)."""
         self.results = {}
         super().calculate(atoms, properties, system_changes)
-        graph = self._graph(self.atoms)  # type: ignore[arg-type]
+        graph, closest = self._graph(self.atoms)  # type: ignore[arg-type]
         if self.broken:
             raise ValueError(self.broken)
-        output = {key: value.cpu() for key, value in self.potential(graph).items()}
+        output = fetched(self.potential(graph) | {"closest": closest})
+        if float(output.pop("closest")) < COINCIDENT:  # also where no neighbour search was due
+            raise ValueError(coincidence(graph))
         check_finite(output, graph.z, self.potential)
         results, other = ase_results({key: value for key, value in output.items() if not bool(value.isnan().all())})
         self.results = results | other
@@ -129,22 +132,18 @@ class EquiREANNCalculator(Calculator):
         """Arguments that make this calculator anew, as plain values; ``potential`` is a file, or None if none was named."""
         return dict(self._settings)
 
-    def _graph(self, atoms: Atoms) -> Data:
-        """Graph of the structure, from the kept pairs where they are still complete."""
+    def _graph(self, atoms: Atoms) -> tuple[Data, torch.Tensor]:
+        """Graph of the structure, from the kept pairs where they are still complete, and the smallest distance."""
         if self._built is None or self._outdated(atoms, self._built[0]):
             check_known(atoms.numbers, self.potential.elements)
             check_structure(atoms)
             bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-            self._built = bare, to_device(from_ase(bare, self.potential.cutoff + self.skin), self.device)
+            self._built = bare, from_ase(bare, self.potential.cutoff + self.skin, device=self.device)
         graph = copy(self._built[1])
-        graph.pos = torch.tensor(atoms.positions, device=self.device)
+        graph.pos = sent(atoms.positions, self.device)
         r = edge_vectors(graph).norm(dim=-1)
-        if bool((r < COINCIDENT).any()):  # also where no neighbour search was due
-            j, i = graph.edge_index[:, int(r.argmin())].tolist()
-            raise ValueError(
-                f"{named([j, i], graph.z)} coincide ({float(r.min()):g} Angstrom apart): move or remove one"
-            )
-        inside = r < self.potential.cutoff  # other models need not vanish beyond it
+        closest = torch.cat([r, r.new_full((1,), torch.inf)]).min()
+        inside = (r < self.potential.cutoff).nonzero().squeeze(1)  # other models need not vanish beyond it
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
         if self.has_properties:
             for name, kind in CONDITIONS.items():
@@ -152,7 +151,7 @@ class EquiREANNCalculator(Calculator):
                 if not bool(value.isfinite().all()):
                     raise ValueError(f'atoms.info["{KEYS[name]}"] is not finite ({value.tolist()}): set a number')
                 graph[name] = value.expand(1, *kind.shape)
-        return to_device(graph, self.device)
+        return to_device(graph, self.device), closest
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, total charge and field included (called by ASE)."""
@@ -250,6 +249,13 @@ def broken_weights(potential: object) -> str:
     if not broken:
         return ""
     return f"the potential's {_listed(broken)} are not finite: its training has diverged; use another checkpoint"
+
+
+def coincidence(graph: Data) -> str:
+    """What is wrong with a graph in which atoms coincide."""
+    r = edge_vectors(graph).norm(dim=-1)
+    pair = graph.edge_index[:, int(r.argmin())].tolist()
+    return f"{named(pair, graph.z)} coincide ({float(r.min()):g} Angstrom apart): move or remove one"
 
 
 def named(atoms: list[int], z: torch.Tensor) -> str:

@@ -102,14 +102,15 @@ class DomainCalculator(EquiREANNCalculator):
                 z, pos, cell, pbc, _ = listed.structure
                 self._built = Atoms(z.numpy(), pos.numpy(), cell=cell.numpy(), pbc=pbc.numpy()), Data()
 
-    def _graph(self, atoms: Atoms) -> Data:
-        """The structure; every process makes edges of its own."""
-        return Data(
+    def _graph(self, atoms: Atoms) -> tuple[Data, torch.Tensor]:
+        """The structure, without a distance: every process makes edges of its own."""
+        structure = Data(
             z=torch.tensor(atoms.numbers, dtype=torch.int64),
             pos=torch.tensor(atoms.positions),
             cell=torch.tensor(atoms.cell.array).unsqueeze(0),
             pbc=torch.tensor(atoms.pbc).unsqueeze(0),
         )
+        return structure, torch.tensor(torch.inf)
 
 
 def calculator_of_domains(
