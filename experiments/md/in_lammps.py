@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from ase import Atoms, units
@@ -63,7 +61,6 @@ class InLammps(Engine):
     """LAMMPS on one process, with the potential compiled ahead of time and a skin of 1 Angstrom."""
 
     name = "LAMMPS"
-    processes: ClassVar[int] = 1
 
     def __init__(self, checkpoint: Path, timestep: float) -> None:
         super().__init__(checkpoint, timestep)
@@ -90,8 +87,8 @@ class InLammps(Engine):
         rows = self._rows(said)
         pressure = 1e-4 * rows[:, 2] if atoms.cell.rank == 3 else np.full(len(rows), np.nan)
         seconds = float(re.findall(r"Loop time of (\S+)", said)[-1])
-        used = self.processes * float(re.findall(r"([\d.]+)% CPU use", said)[-1]) / 100
-        return self._sampled(list(zip(rows[:, 1], pressure, strict=True)), every, seconds * used, atoms)
+        used = float(re.findall(r"([\d.]+)% CPU use", said)[-1])
+        return self._sampled(list(zip(rows[:, 1], pressure, strict=True)), every, seconds * used / 100, atoms)
 
     def held(self, atoms: Atoms, steps: int, every: int, kelvin: float) -> Held:
         """Its ``fix npt``: constant temperature and pressure, 1 bar."""
@@ -115,15 +112,12 @@ class InLammps(Engine):
             options["force_skew"] = bool(boxed.pbc.all())  # however little: a tilt of 5e-7 Angstrom is not nothing
             write_lammps_data(path / "atoms.data", boxed, velocities=steps > 0, **options)
             (path / "in.lammps").write_text(INPUT.format(**known, **times))
-            words = [*self._launcher(), str(program()), "-in", "in.lammps", "-nocite"]
+            words = [str(program()), "-in", "in.lammps", "-nocite"]
             done = subprocess.run(words, cwd=path, env=_variables(), capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"LAMMPS failed: {done.stdout[-1000:]} {done.stderr[-500:]}")
             lines = (path / "out.dump").read_text().splitlines()[-len(atoms) :]
         return done.stdout, np.array([[float(word) for word in line.split()[1:]] for line in lines]), prism
-
-    def _launcher(self) -> list[str]:
-        return [str(shutil.which("mpiexec")), "-n", str(self.processes)] if self.processes > 1 else []
 
     def _rows(self, said: str) -> np.ndarray:
         """Lines of numbers, ``[S, columns]``."""
@@ -134,13 +128,6 @@ class InLammps(Engine):
             if inside and words and words[0].isdigit():
                 rows.append([float(word) for word in words])
         return np.array(rows)
-
-
-class InLammpsOnTwo(InLammps):
-    """LAMMPS on two processes."""
-
-    name = "LAMMPS, 2 processes"
-    processes = 2
 
 
 def _variables() -> dict[str, str]:

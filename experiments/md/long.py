@@ -1,4 +1,4 @@
-"""Long runs in LAMMPS on two processes: constant energy, and constant pressure."""
+"""Long runs in LAMMPS: constant energy, and constant pressure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms, units
 
 from experiments.md import tables
-from experiments.md.in_lammps import InLammpsOnTwo
+from experiments.md.in_lammps import InLammps
 from experiments.md.suite import System
 from experiments.md.tables import Found, Number
 
@@ -26,14 +26,14 @@ BLOCKS = 5
 def energy(checkpoint: Path, system: System, snapshot: Atoms, ps: float) -> Found:
     """Total energy of so many ps at constant energy."""
     every = max(1, round(1e3 * ps / system.timestep / SAMPLES))
-    moved = InLammpsOnTwo(checkpoint, system.timestep).move(snapshot, SAMPLES * every, every)
+    moved = InLammps(checkpoint, system.timestep).move(snapshot, SAMPLES * every, every)
     return Found(tables.moved(moved).numbers, [("total energy, long", moved.ps, moved.energy)])
 
 
 def pressure(checkpoint: Path, system: System, snapshot: Atoms, ps: float) -> Found:
     """Volume, pressure and temperature at 1 bar and the temperature of the system, means of the second half."""
     every = max(1, round(1e3 * SHARE * ps / system.timestep / SAMPLES))
-    held = InLammpsOnTwo(checkpoint, system.timestep).held(snapshot, SAMPLES * every, every, system.kelvin)
+    held = InLammps(checkpoint, system.timestep).held(snapshot, SAMPLES * every, every, system.kelvin)
     half = len(held.ps) // 2
     grams = snapshot.get_masses().sum() / units.mol * 1e24  # times A^3/cm^3
     numbers = [

@@ -66,7 +66,7 @@ def _crystal(atoms: Atoms) -> float:
 SYSTEMS = {
     "solid": System("mlearn-Si", "Si, 64 atoms", 1.0, 300.0, 2000, 200, 50.0, _crystal),
     "liquid": System(
-        "water", "water, 64 molecules", 0.5, 300.0, 2000, 100, 10.0, lambda atoms: abs(density(atoms) - 1.0)
+        "water", "water, 64 molecules", 0.5, 300.0, 2000, 100, 5.0, lambda atoms: abs(density(atoms) - 1.0)
     ),
     "molecule": System("rmd17-ethanol", "ethanol", 0.5, 300.0, 20000, 1000, 50.0, Atoms.get_potential_energy),
 }

