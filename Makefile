@@ -54,6 +54,8 @@ docs: .venv/.documented
 	PATH="$(CURDIR)/$(BIN):$$PATH" MAX_JOBS=$${MAX_JOBS:-$(shell n=$$(( $(FREE_GIB) / 3 )); c=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 1 ? 1 : n < c ? n : c )))} \
 		$(PIP) install -q --no-build-isolation -e ".[pyg,test]"
 	$(BIN)/python -c "import torch_scatter, torch_cluster"
+	@# Kernels are tested through the interpreter of 3.9 or later; a torch for CUDA insists on the Triton it was built with.
+	$(BIN)/python -c "import sys, torch; sys.exit(sys.platform == 'linux' and not torch.backends.cuda.is_built())" || $(PIP) install -q "triton>=3.9"
 	touch $@
 
 .venv/.documented: .venv/.installed

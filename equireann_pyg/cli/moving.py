@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
 
 from equireann_pyg.simulation.processes import calculator_of_all
 
@@ -20,8 +21,22 @@ def add_calculator(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--allow_untrained", type=bool, default=False, help="compute elements without training atoms, too"
     )
+    parser.add_argument(
+        "--block_size", type=PositiveInt | None, default=None, help="atoms at a time, for large systems; default: all"
+    )
+    parser.add_argument(
+        "--graphed", type=bool, default=False, help="replay recorded evaluations, on a GPU and for up to 100,000 atoms"
+    )
 
 
 def calculator(options: Any) -> AbstractContextManager[Calculator | None]:
     """The calculator that the options name; see :func:`~equireann_pyg.simulation.processes.calculator_of_all`."""
-    return calculator_of_all(options.models, options.device, options.dtype, options.skin, options.allow_untrained)
+    return calculator_of_all(
+        options.models,
+        options.device,
+        options.dtype,
+        options.skin,
+        options.allow_untrained,
+        options.block_size,
+        options.graphed,
+    )

@@ -23,7 +23,7 @@ from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.exported import ExportedPotential, load_exported
 from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import load_potential
-from equireann_pyg.potential.devices import usable_device
+from equireann_pyg.potential.devices import refuse_tf32, usable_device
 from equireann_pyg.potential.local_stress import atomic_stress
 from equireann_pyg.potential.potential import Potential
 
@@ -58,9 +58,10 @@ class EquiREANNCalculator(Calculator):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a bad file, a negative skin, ``graphed`` without a CUDA device or in blocks or, when a structure is
-            computed, for elements the potential does not know, atoms that coincide, numbers that are not finite (naming the
-            atoms), and for whatever :func:`~equireann_pyg.from_ase` refuses; there are no results then.
+        ValueError: for a bad file, a negative skin, ``graphed`` without a CUDA device or in blocks, float32 on a GPU where TF32
+            is on or, when a structure is computed, for elements the potential does not know, atoms that coincide, numbers that
+            are not finite (naming the atoms), and for whatever :func:`~equireann_pyg.from_ase` refuses; there are no results
+            then.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -85,6 +86,7 @@ class EquiREANNCalculator(Calculator):
             raise ValueError("graphed: a recorded evaluation has all atoms at once; leave out block_size, or graphed")
         kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         ready = _ready(potential, self.device, kind, block_size)
+        refuse_tf32(self.device, ready.dtype)
         self.potential = _graphed(ready) if graphed else ready
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks
         whole.allow_untrained = allow_untrained

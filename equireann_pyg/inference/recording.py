@@ -63,8 +63,8 @@ class Recorder:
         """
         if device.type != "cuda":
             raise ValueError(
-                f"GraphedPotential: expected a potential on a CUDA device, got one on {device}; move it by "
-                'potential.to("cuda"), or use compile_potential there'
+                f"GraphedPotential: expected a potential on a CUDA device, got one on {device}; take the device cuda, "
+                'potential.to("cuda") say, or use compile_potential here'
             )
 
     def record(self, device: torch.device, forward: Forward, parameters: Sequence[Tensor]) -> Recording:

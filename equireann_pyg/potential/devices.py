@@ -1,6 +1,8 @@
-"""Devices that are there."""
+"""Devices that are there, and compute what they are asked for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -17,3 +19,26 @@ def usable_device(device: str | torch.device) -> torch.device:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"device {device}: not usable ({reason}); use cpu, or install the torch for it") from error
     return torch.device(device)
+
+
+def refuse_tf32(device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse products of matrices that are less exact than their type says, which torch takes on GPUs when it is told to.
+
+    Args:
+        device: where the potential computes.
+        dtype: its arithmetic; only float32 is concerned.
+
+    Raises:
+        ValueError: on a CUDA device where TF32 is on.
+    """
+    if device.type != "cuda" or dtype != torch.float32:
+        return
+    products: Any = torch.backends.cuda.matmul
+    named = hasattr(
+        products, "fp32_precision"
+    )  # from torch 2.9 on; where it has been set, the older name raises an error
+    if products.fp32_precision == "tf32" if named else products.allow_tf32:
+        raise ValueError(
+            f"TF32 is on, and products on {device} have the digits of float16: forces would be wrong; call "
+            'torch.set_float32_matmul_precision("highest"), or compute in float64'
+        )

@@ -15,6 +15,7 @@ from equireann_pyg.graph.known import known
 from equireann_pyg.nn.isolation import isolation
 from equireann_pyg.ops.values import readable
 from equireann_pyg.potential.derivatives import has_volume, position_gradient, stress_tensor, variables
+from equireann_pyg.potential.devices import refuse_tf32
 from equireann_pyg.potential.model import atomic_energies
 from equireann_pyg.potential.record import TrainingRecord, present
 from equireann_pyg.properties.base import Features, GraphTensors, Property, marked, per_graph
@@ -152,8 +153,8 @@ class Potential(TrainingRecord):
             properties, all float64.
 
         Raises:
-            ValueError: for elements the model does not know, a graph with too short a cutoff, or stress asked for
-                without a cell.
+            ValueError: for elements the model does not know, a graph with too short a cutoff, stress asked for without a
+                cell, or float32 on a GPU whose products are in TF32.
         """
         stress = self.check(data, stress)
         return self.evaluate(self.tensors(data), forces, stress)
@@ -164,6 +165,7 @@ class Potential(TrainingRecord):
         For a graph that was moved to a GPU by ``data.to`` its values are waited for once, and what they tell is kept
         (see :mod:`equireann_pyg.graph.known`); by :func:`~equireann_pyg.graph.to_device`, not at all.
         """
+        refuse_tf32(self.scale.device, self.dtype)
         check_cutoff(data, self.cutoff)
         check_known(known(present, data.z), self.elements)
         self.check_trained(data.z)

@@ -20,6 +20,8 @@ def calculator_of(
     dtype: str | None = None,
     skin: float = 0.5,
     allow_untrained: bool = False,
+    block_size: int | None = None,
+    graphed: bool = False,
 ) -> Calculator:
     """Calculator of one potential, or of the mean of several.
 
@@ -29,6 +31,8 @@ def calculator_of(
         dtype: ``"float32"`` or ``"float64"``; by default that of the file.
         skin: extra cutoff of the neighbour list in Angstrom.
         allow_untrained: compute elements that the training set had no atom of, too.
+        block_size: atoms at a time; all at once by default.
+        graphed: replay recorded evaluations, on a CUDA device.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -39,6 +43,8 @@ def calculator_of(
         "dtype": dtype,
         "skin": skin,
         "allow_untrained": allow_untrained,
+        "block_size": block_size,
+        "graphed": graphed,
     }
     if len(models) == 1:
         return EquiREANNCalculator(models[0], **options)

@@ -21,6 +21,8 @@ def calculator_of_all(
     dtype: str | None = None,
     skin: float = 0.5,
     allow_untrained: bool = False,
+    block_size: int | None = None,
+    graphed: bool = False,
 ) -> Iterator[Calculator | None]:
     """Calculator of the first process; None in the others, once they have nothing more to compute for it.
 
@@ -32,19 +34,25 @@ def calculator_of_all(
         dtype: as of :func:`~equireann_pyg.simulation.calculators.calculator_of`.
         skin: extra cutoff of the neighbour list in Angstrom.
         allow_untrained: compute elements that the training set had no atom of, too.
+        block_size: atoms at a time; all at once by default.
+        graphed: replay recorded evaluations, on a CUDA device and in one process.
 
     Raises:
-        ValueError: for a committee on several processes, and whatever the calculators refuse.
+        ValueError: for a committee or recorded evaluations on several processes, and whatever the calculators refuse.
         LostProcess: if another process has ended, or does not answer.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield calculator_of(models, device, dtype, skin, allow_untrained)
+        yield calculator_of(models, device, dtype, skin, allow_untrained, block_size, graphed)
         return
     if len(models) > 1:
         raise ValueError(
             f"a committee of {len(models)} works in one process: name one model, or start without torchrun"
         )
-    calculator = calculator_of_domains(models[0], device, dtype, skin, allow_untrained=allow_untrained)
+    if graphed:
+        raise ValueError(
+            "graphed: processes that wait for each other cannot be recorded: leave it out, or start without torchrun"
+        )
+    calculator = calculator_of_domains(models[0], device, dtype, skin, block_size, allow_untrained)
     if calculator.rank > 0:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

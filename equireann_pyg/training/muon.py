@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equireann_pyg.training.stacks import stacks_for, unit_for
+
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of one step of :func:`orthogonalized`: singular values from 0 to 1 come close to one in five steps."""
 
@@ -91,12 +93,13 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             present = [weight for weight in group["params"] if weight.grad is not None]
-            others = []
+            matrices: list[Tensor] = []
+            others: list[Tensor] = []
             for weight in present:
-                if is_matrix(weight, group["smallest"], group["largest"]):
-                    _muon(weight, weight.grad, self.state[weight], group)
-                else:
-                    others.append(weight)
+                matrix = is_matrix(weight, group["smallest"], group["largest"])
+                (matrices if matrix else others).append(weight)
+            for alike in _by_kind(matrices):
+                _muon(alike, [self.state[weight] for weight in alike], group)
             if others:
                 _adam(others, [self.state[weight] for weight in others], group)
         return loss
@@ -107,14 +110,28 @@ def is_matrix(weight: Tensor, smallest: int, largest: int) -> bool:
     return weight.dim() > 1 and min(weight.shape[-2:]) >= smallest and max(weight.shape[-2:]) <= largest
 
 
-def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    if not state:
-        state["momentum"] = torch.zeros_like(weight)
-    mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-    direction = orthogonalized(torch.lerp(gradient, mean, group["momentum"]), group["eps"], group["steps"])
-    rate = group["lr"] * group["matrices"]
-    weight.mul_(1 - rate * group["weight_decay"])
-    weight.add_(direction, alpha=-rate * max(weight.shape[-2:]) ** 0.5)
+def _by_kind(weights: list[Tensor]) -> Iterable[list[Tensor]]:
+    """Those on one device and of one type together, as stacks need them."""
+    kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for weight in weights:
+        kinds.setdefault((weight.device, weight.dtype), []).append(weight)
+    return kinds.values()
+
+
+def _muon(weights: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
+    """All at once, in stacks: most are so small that starting an operation takes longer than the operation."""
+    for weight, state in zip(weights, states, strict=True):
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+    gradients, means = _gradients(weights), [state["momentum"] for state in states]
+    torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+    device, rate = weights[0].device, group["lr"] * group["matrices"]
+    stacks = stacks_for(tuple(weight.shape for weight in weights), device, unit_for(device))
+    filled = stacks.filled(torch._foreach_lerp(gradients, means, group["momentum"]))
+    directions = stacks.emptied([orthogonalized(stack, group["eps"], group["steps"]) for stack in filled])
+    torch._foreach_mul_(directions, [max(weight.shape[-2:]) ** 0.5 for weight in weights])
+    torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+    torch._foreach_add_(weights, directions, alpha=-rate)
 
 
 def _adam(weights: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
@@ -124,7 +141,7 @@ def _adam(weights: list[Tensor], states: list[dict[str, Tensor]], group: dict[st
             state["step"] = torch.zeros((), dtype=torch.float64)
             state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
         state["step"] += 1
-    gradients, (first, second) = [weight.grad for weight in weights if weight.grad is not None], group["betas"]
+    gradients, (first, second) = _gradients(weights), group["betas"]
     steps, means, squares = ([state[name] for state in states] for name in ("step", "mean", "square"))
     torch._foreach_lerp_(means, gradients, 1 - first)
     torch._foreach_mul_(squares, second)
@@ -133,6 +150,10 @@ def _adam(weights: list[Tensor], states: list[dict[str, Tensor]], group: dict[st
     torch._foreach_sqrt_(sizes)
     torch._foreach_add_(sizes, group["eps"])
     torch._foreach_addcdiv_(weights, means, sizes, [-group["lr"] / (1 - first ** float(step)) for step in steps])
+
+
+def _gradients(weights: list[Tensor]) -> list[Tensor]:
+    return [weight.grad for weight in weights if weight.grad is not None]
 
 
 def orthogonalized(matrix: Tensor, eps: float = 1e-8, steps: int = 5) -> Tensor:

@@ -24,6 +24,7 @@ from equireann_pyg.elements import describe
 from equireann_pyg.graph.labels import PER_ATOM
 from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import potential_state, recipe
+from equireann_pyg.potential.devices import refuse_tf32
 from equireann_pyg.properties.base import Property
 from equireann_pyg.training.evaluating import Evaluating, Evaluation
 from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential
@@ -103,11 +104,13 @@ class PotentialTask(lightning.LightningModule):
         """Refuse a model that cannot be stored, elements that it does not know, and arithmetic too coarse for forces."""
         if stage == "fit" and self.trainer.checkpoint_callbacks:
             recipe(self.potential.model)
-        if self.trainer.precision not in ("32-true", "64-true"):
+        kinds = {"32-true": self.potential.dtype, "64-true": torch.float64}
+        if self.trainer.precision not in kinds:
             raise ValueError(
                 f"trainer.precision {self.trainer.precision}: expected 32-true or 64-true; with products in bfloat16 forces "
                 "are wrong by 1 to 5 per cent before training, and by 3 meV/Angstrom after (experiments/speed/precision.py)"
             )
+        refuse_tf32(self.trainer.strategy.root_device, kinds[self.trainer.precision])
         self.evaluation.check(self.trainer.strategy.root_device)
         for name, dataset in self._datasets().items():
             check_elements(dataset, self.potential.elements, name)
