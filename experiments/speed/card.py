@@ -15,7 +15,10 @@ import torch
 
 from experiments.speed.clock import watch_of
 
-NEEDED = "--device cuda needs an NVIDIA GPU that torch can use, such as an H100 with a CUDA build of torch"
+NEEDED = (
+    "--device cuda needs an NVIDIA GPU that torch can use, such as an H100 with a CUDA build of torch; 80 GB of memory for a "
+    "million atoms, and for MACE and NequIP folders with their packages (--sites, see experiments/speed/README.md)"
+)
 
 
 @dataclass(frozen=True)

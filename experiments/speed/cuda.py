@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from experiments.speed.units import GROUPS, Choice, Measuring, Unit, units_of
 FOLDER = Path(__file__).with_name("cuda")
 LOST = 75  # exit code of a process that cannot use the device any more
 ROOT = Path(__file__).parents[2]
+LONGEST = 6 * 3600.0  # seconds that a process may hang
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--models", nargs="+", type=_listed(rivals.MODELS), help="default: all")
     made.add_argument("--paths", nargs="+", type=_listed(rivals.ALL_PATHS), help="default: all")
     made.add_argument("--seconds", type=float, help="time for the rounds of one part")
-    made.add_argument("--limit", type=float, default=280.0, help="seconds after which everything ends")
+    made.add_argument(
+        "--limit", type=float, default=math.inf, help="seconds after which everything ends; default: none"
+    )
     made.add_argument("--sites", nargs="+", type=Path, default=[], help="folders with the packages of the peers")
     made.add_argument("--out", type=Path, default=FOLDER, help="folder of the files, which are filled up")
     made.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
@@ -97,10 +101,10 @@ def supervise(state: dict[str, Any], limit: float) -> dict[str, Any]:
             file.write_text(json.dumps(state))
             command = [sys.executable, "-m", "experiments.speed.cuda", "--worker", str(file)]
             try:
-                code = subprocess.run(command, cwd=ROOT, timeout=left, check=False).returncode
+                code = subprocess.run(command, cwd=ROOT, timeout=min(left, LONGEST), check=False).returncode
                 why = f"the process ended with code {code}"
             except subprocess.TimeoutExpired:
-                code, why = -1, f"not done within {limit:g} s"
+                code, why = -1, f"not done within {min(left, LONGEST):.0f} s"
             state = json.loads(file.read_text())
             if code == 0:
                 break

@@ -89,7 +89,8 @@ def _units(group: str, choice: Choice) -> Iterator[Unit]:
             yield Unit(group, case, "inference", ("plus-m blocks",))
     if group == "peers":
         ours = (*_ours(choice, ("kernels", "graphed"), ("plus-m", "EquiREANN")), "SchNet kernels")
-        for case, step in (("mol64", "inference"), ("cu864", "inference"), ("mol64", "training")):
+        cases = [("mol64", "inference"), ("cu864", "inference"), ("mol64", "training"), ("cu10192", "inference")]
+        for case, step in cases:
             yield Unit(group, case, step, (*ours, *rivals.WORKERS))
 
 
