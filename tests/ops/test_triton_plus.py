@@ -1,0 +1,89 @@
+"""EquiREANN-plus by the kernels for CUDA: its tables, its rule and its repulsion, on a batch of every kind of structure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from equireann_pyg import EquiREANNPlus, Potential, ops
+from equireann_pyg.nn import ZBL, Directed
+from equireann_pyg.ops.gpu import DEVICE
+from equireann_pyg.ops.operator import Kernel, Operator
+from equireann_pyg.testing import make_graph, random_cluster, random_crystal, randomize
+from tests.ops.triton_cases import DOUBLE, SINGLE, on_device
+
+CUTOFF = 2.3
+USED = {
+    *("orbital_sum", "gaussians", "polynomials", "coupled", "self_coupled", "product_invariants"),
+    *("element_linear", "degree_linear", "soft_standardize"),
+}
+PRECISION = {DOUBLE: 1e-9, SINGLE: 2e-4}
+
+
+def potential(kind: torch.dtype, num_iterations: int) -> Potential:
+    """A small EquiREANN-plus-m, with harmonics to the same degree and its repulsion."""
+    small: dict[str, Any] = {"num_radial": 5, "num_products": 3, "num_messages": 2, "hidden_channels": [4]}
+    model = EquiREANNPlus(["H", "C"], CUTOFF, **small, num_iterations=num_iterations)
+    randomize(model)
+    assert all(isinstance(rule, Directed) for rule in model.rules)
+    assert model.angular.max_degree == 3
+    made = Potential(model, repulsion=ZBL())
+    made.set_references({"H": -1.0, "C": -2.0}, scale=2.0, binding={1: -0.5, 6: -1.0})
+    return made.to(DEVICE, kind)
+
+
+def batch() -> Data:
+    """A molecule with atoms that repel each other, a cell whose atoms meet their own images, and an isolated atom."""
+    alone = make_graph(torch.tensor([6]), torch.zeros(1, 3, dtype=torch.float64), CUTOFF)
+    graphs = [random_cluster([6, 1], CUTOFF, 4, 1.1), random_crystal([6, 1], CUTOFF, 2, 1.9), alone]
+    return Batch.from_data_list(graphs).to(DEVICE)
+
+
+def evaluated(made: Potential, data: Data) -> dict[str, Tensor]:
+    """Energy, forces and stress, and the gradients of a loss of forces and stress."""
+    output = made.train()(data)
+    stress = output["stress"][1:2]
+    loss = output["forces"].square().sum() + 100 * stress.square().sum()
+    weights = dict(made.named_parameters())
+    gradients = torch.autograd.grad(loss, list(weights.values()))
+    found = {"energy": output["energy"], "forces": output["forces"], "stress": stress}
+    return {name: x.detach() for name, x in (found | dict(zip(weights, gradients, strict=True))).items()}
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[bool]]]:
+    """Operators that are called, and whether a kernel has served them, always or sometimes."""
+    seen: dict[str, set[bool]] = {}
+    serving = Operator.serving
+
+    def noted(self: Operator[..., Any], values: tuple[Any, ...]) -> Kernel | None:
+        kernel = serving(self, values)
+        seen.setdefault(self.__name__, set()).add(kernel is not None)  # type: ignore[attr-defined]
+        return kernel
+
+    monkeypatch.setattr(Operator, "serving", noted)
+    yield seen
+
+
+@on_device
+@pytest.mark.parametrize(("kind", "num_iterations"), [(DOUBLE, 2), (SINGLE, 1)], ids=str)
+def test_energy_forces_stress_and_gradients(
+    kind: torch.dtype, num_iterations: int, served: dict[str, set[bool]]
+) -> None:
+    """By the kernels, which serve every operator, and by the references."""
+    made, data = potential(kind, num_iterations), batch()
+    found = evaluated(made, data)
+    by_kernels = {name: set(ways) for name, ways in served.items()}
+    assert by_kernels.keys() >= USED
+    assert {name for name, ways in by_kernels.items() if ways != {True}} == {"edge_order"}
+    with ops.by_reference():
+        expected = evaluated(made, data)
+    for name, theirs in expected.items():
+        size = float(theirs.abs().max())
+        assert size > 1e-5, name
+        assert torch.allclose(found[name], theirs, rtol=PRECISION[kind], atol=PRECISION[kind] * size), name
