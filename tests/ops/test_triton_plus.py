@@ -44,7 +44,7 @@ def potential(kind: torch.dtype, num_iterations: int = 1, degree: int = 3) -> Po
 def batch() -> Data:
     """A molecule with atoms that repel each other, a cell whose atoms meet their own images, and an isolated atom."""
     alone = make_graph(torch.tensor([6]), torch.zeros(1, 3, dtype=torch.float64), CUTOFF)
-    graphs = [random_cluster([6, 1], CUTOFF, 4, 1.1), random_crystal([6, 1], CUTOFF, 2, 1.9), alone]
+    graphs = [random_cluster([6, 1], CUTOFF, 4, 1.1), random_crystal([6, 1], CUTOFF, 2, 2.2), alone]
     return Batch.from_data_list(graphs).to(DEVICE)
 
 
@@ -75,12 +75,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
 
 
 @on_device
-@pytest.mark.parametrize(("kind", "num_iterations"), [(DOUBLE, 2), (SINGLE, 1)], ids=str)
+@pytest.mark.parametrize(("kind", "num_iterations", "degree"), [(DOUBLE, 2, 3), (SINGLE, 1, 2)], ids=str)
 def test_energy_forces_stress_and_gradients(
-    kind: torch.dtype, num_iterations: int, served: dict[str, set[bool]]
+    kind: torch.dtype, num_iterations: int, degree: int, served: dict[str, set[bool]]
 ) -> None:
     """By the kernels, which serve every operator, and by the references."""
-    made, data = potential(kind, num_iterations), batch()
+    made, data = potential(kind, num_iterations, degree), batch()
     found = evaluated(made, data)
     by_kernels = {name: set(ways) for name, ways in served.items()}
     assert by_kernels.keys() >= USED

@@ -31,6 +31,7 @@ Case = tuple[Operator[Any, Tensor], Callable[..., tuple[Any, ...]], tuple[int, .
 # atoms, edges, components, channels, channels of messages: ragged, more than one block, nothing at all
 SIZES: list[Sizes] = [(7, 23, 9, 5, 3), (4, 9, 16, 40, 17), (5, 11, 1, 33, 16), (3, 0, 4, 8, 4), (0, 0, 4, 2, 2)]
 WIDE: Sizes = (3, 9, 4, 160, 5)  # channels that no block holds
+RAGGED: Sizes = (2, 18, 4, 17, 3)  # more edges of an atom than are worked on at a time
 PLUS: Sizes = (3, 7, 16, 64, 16)  # components and channels of a message of EquiREANN-plus-m that arrives directed
 FEW: Sizes = (3, 0, 16, 5, 0)
 LARGE: list[Sizes] = [(200, 4000, 16, 96, 16), (1000, 30000, 9, 64, 64), (301, 5000, 4, 100, 12)]  # for a GPU
@@ -180,7 +181,7 @@ ALONE: dict[str, Sizes] = {
 
 def sizes_of(name: str, kind: torch.dtype) -> Iterator[Sizes]:
     """Sizes that a case is tested with; the largest ones only where there is a GPU."""
-    for sizes in [*SIZES, WIDE] if kind == DOUBLE else [SIZES[0], *SIZES[2:]]:
+    for sizes in [*SIZES, WIDE] if kind == DOUBLE else [SIZES[0], RAGGED, *SIZES[3:]]:
         yield FEWER.get(sizes, sizes) if INTERPRETED and name in PRODUCTS else sizes
     yield from [PLUS] if name in ("sum of atomic orbitals", "sum beside filtered messages") else []
     yield from [] if INTERPRETED else LARGE
