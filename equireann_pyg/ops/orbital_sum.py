@@ -21,6 +21,8 @@ MAX_COMPONENTS = 64
 def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Edges by the atom they leave (row 0) and by the atom they end in (row 1).
 
+    On a GPU, too, the reference serves: torch's sort and searchsorted, once for each graph.
+
     Args:
         edge_index: ``[2, E]``, in any order.
         num_nodes: number of atoms N.

@@ -18,11 +18,11 @@ import torch
 from packaging.version import Version
 from torch import Tensor
 
-from equireann_pyg import EquiREANN, EquiREANNPlus, OrbitalNetwork, Potential, ops
+from equireann_pyg import EquiREANN, Potential, ops
 from equireann_pyg.nn import SphericalHarmonics
-from equireann_pyg.ops.gpu import DEVICE, INTERPRETED
+from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.testing import random_cluster, randomize
-from tests.ops.triton_cases import CASES, HERE, PRECISION, RUNS, SINGLE, SIZES, SLOW, TRITON, moved, on_device, sums
+from tests.ops.triton_cases import CASES, HERE, PRECISION, RUNS, SINGLE, SIZES, TRITON, moved, on_device, sums
 
 FILES = sorted(map(str, Path(__file__).parent.glob("test_triton*.py")))
 
@@ -38,11 +38,8 @@ def test_through_the_interpreter() -> None:
 
 
 @on_device
-@pytest.mark.parametrize(("sizes", "kind"), RUNS, ids=str)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "sizes", "kind"), RUNS, ids=str)
 def test_values_and_two_derivatives(name: str, sizes: tuple[int, ...], kind: torch.dtype) -> None:
-    if INTERPRETED and sizes in SLOW and name in ("coupled", "self_coupled without elements", "product_invariants"):
-        return
     torch.manual_seed(0)
     operator, make, places = CASES[name]
     arguments = moved(*make(*sizes), dtype=kind)
@@ -71,18 +68,17 @@ def slopes(function: Callable[..., tuple[Tensor, ...]], *values: Tensor) -> tupl
 
 
 @on_device
-@pytest.mark.parametrize("kind", [EquiREANN, EquiREANNPlus])
-def test_energy_forces_and_gradient_of_a_force_loss(kind: type[OrbitalNetwork]) -> None:
+def test_energy_forces_and_gradient_of_a_force_loss() -> None:
     """Of a whole model, by the kernels and by the references."""
     torch.manual_seed(0)
     small: dict[str, Any] = {
         "num_radial": 5,
+        "num_density": 4,
         "num_iterations": 1,
         "hidden_channels": [4],
         "angular": SphericalHarmonics(1),
     }
-    small |= {"num_products": 3, "num_messages": 3} if kind is EquiREANNPlus else {"num_density": 4}
-    potential = Potential(kind(["H", "C", "O"], 3.0, **small)).double()
+    potential = Potential(EquiREANN(["H", "C", "O"], 3.0, **small)).double()
     randomize(potential.model)
     potential, data = potential.to(DEVICE), random_cluster([1, 6], 3.0, 4).to(DEVICE)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -12,9 +12,10 @@ import torch
 from packaging.version import Version
 from torch import Tensor
 
-from equireann_pyg import ops
+from equireann_pyg import nn, ops
 from equireann_pyg.ops.gpu import DEVICE, INTERPRETED
 from equireann_pyg.ops.operator import Operator
+from equireann_pyg.ops.polynomials import powers_of
 
 TRITON = Version(version("triton")) if find_spec("triton") else Version("0")
 HERE = INTERPRETED or torch.cuda.is_available()
@@ -23,14 +24,21 @@ on_device = pytest.mark.skipif(
     reason="runs in a process with Triton 3.5 and its interpreter, see the test of it",
 )
 
+Sizes = tuple[int, int, int, int, int]
+Case = tuple[Operator[Any, Tensor], Callable[..., tuple[Any, ...]], tuple[int, ...]]
+"""An operator, what makes its arguments of sizes, and the places of those that it is differentiated with respect to."""
+
 # atoms, edges, components, channels, channels of messages: ragged, more than one block, nothing at all
-SIZES = [(7, 23, 9, 5, 3), (4, 9, 16, 40, 17), (5, 11, 1, 33, 16), (3, 0, 4, 8, 4), (0, 0, 4, 2, 2)]
-WIDE = (3, 9, 4, 160, 5)  # channels that no block holds
-SLOW = [SIZES[2], WIDE]  # for the interpreter, in products of many entries
-LARGE = [(200, 4000, 16, 96, 16), (1000, 30000, 9, 64, 64), (301, 5000, 4, 100, 12)]  # too many for the interpreter
+SIZES: list[Sizes] = [(7, 23, 9, 5, 3), (4, 9, 16, 40, 17), (5, 11, 1, 33, 16), (3, 0, 4, 8, 4), (0, 0, 4, 2, 2)]
+WIDE: Sizes = (3, 9, 4, 160, 5)  # channels that no block holds
+RAGGED: Sizes = (2, 18, 4, 17, 3)  # more edges of an atom than are worked on at a time
+PLUS: Sizes = (3, 7, 16, 64, 16)  # components and channels of a message of EquiREANN-plus-m that arrives directed
+FEW: Sizes = (3, 0, 16, 5, 0)
+LARGE: list[Sizes] = [(200, 4000, 16, 96, 16), (1000, 30000, 9, 64, 64), (301, 5000, 4, 100, 12)]  # for a GPU
+FEWER: dict[Sizes, Sizes] = {SIZES[1]: (4, 9, 4, 40, 17), SIZES[2]: (5, 11, 1, 17, 3), WIDE: (3, 9, 4, 70, 5)}
+"""For products in the interpreter: their blocks hold 32 channels, and tables of more components are cases of their own."""
+
 DOUBLE, SINGLE = torch.float64, torch.float32
-RUNS = [(size, DOUBLE) for size in (*SIZES, WIDE)] + [(SIZES[0], SINGLE)]
-RUNS += [] if INTERPRETED else [(size, kind) for size in LARGE for kind in (DOUBLE, SINGLE)]
 PRECISION = {DOUBLE: 1e-11, SINGLE: 1e-4}
 
 
@@ -70,11 +78,25 @@ def table(lm: int) -> tuple[Tensor, Tensor]:
     return entries, torch.randn(37, dtype=torch.float64)
 
 
-def species(N: int) -> Tensor:
-    return torch.randint(3, (N,)) * 2 - torch.randint(3, (N,)) // 2
+def directed(N: int, E: int, lm: int, n: int, m: int) -> tuple[Any, ...]:
+    """Arguments of the product that makes orbitals of directed messages of degrees 0 and 1."""
+    coupling = nn.OuterCoupling(3, 1, n)
+    return torch.randn(N, 4 * lm, n), torch.randn(N, 1, n), *coupling.table(None), lm
 
 
-CASES: dict[str, tuple[Operator[Any, Tensor], Callable[..., tuple[Any, ...]], tuple[int, ...]]] = {
+def by_itself(N: int, E: int, lm: int, n: int, m: int) -> tuple[Any, ...]:
+    """Arguments of the product of an orbital with itself that rule and descriptor make."""
+    coupling = nn.ScaledSelfCoupling(3, n, 3)
+    return torch.randn(N, lm, n), *coupling.table(torch.randint(3, (N,))), lm
+
+
+def of_degree(degree: int) -> Callable[..., tuple[Any, ...]]:
+    """Arguments of polynomials up to a degree."""
+    count = len(powers_of(degree))
+    return lambda N, E, lm, n, m: (torch.randn(E, 3), torch.randn(count, lm, dtype=torch.float64), degree)
+
+
+CASES: dict[str, Case] = {
     "sum of atomic orbitals": (ops.orbital_sum, sums(False, False, 1), (0, 4, 5)),
     "sum with messages": (ops.orbital_sum, sums(False, True, 1), (0, 1, 4, 5, 6)),
     "sum with filtered messages": (ops.orbital_sum, sums(False, True, 2), (0, 1, 4, 5, 6)),
@@ -91,11 +113,8 @@ CASES: dict[str, tuple[Operator[Any, Tensor], Callable[..., tuple[Any, ...]], tu
         ),
         (0, 1, 3, 4),
     ),
-    "polynomials": (
-        ops.polynomials,
-        lambda N, E, lm, n, m: (torch.randn(E, 3), torch.randn(20, lm, dtype=torch.float64), 3),
-        (0,),
-    ),
+    "polynomials": (ops.polynomials, of_degree(3), (0,)),
+    "polynomials of degree 5": (ops.polynomials, of_degree(5), (0,)),
     "density": (
         ops.density,
         lambda N, E, lm, n, m: (torch.randn(N, lm, n), torch.randn(len(degrees(lm)), n, m), degrees(lm)),
@@ -148,4 +167,30 @@ CASES: dict[str, tuple[Operator[Any, Tensor], Callable[..., tuple[Any, ...]], tu
         ),
         (0, 1),
     ),
+    "coupled by the table of directed messages": (ops.coupled, directed, (0, 1, 2)),
+    "self_coupled by the table of harmonics": (ops.self_coupled, by_itself, (0, 1)),
 }
+PRODUCTS = ("coupled", "self_coupled without elements", "product_invariants")
+ALONE: dict[str, Sizes] = {
+    "polynomials of degree 5": SIZES[0],
+    "coupled by the table of directed messages": FEW,
+    "self_coupled by the table of harmonics": FEW,
+}
+"""Long cases, which have one size and float64."""
+
+
+def sizes_of(name: str, kind: torch.dtype) -> Iterator[Sizes]:
+    """Sizes that a case is tested with; the largest ones only where there is a GPU."""
+    for sizes in [*SIZES, WIDE] if kind == DOUBLE else [SIZES[0], RAGGED, *SIZES[3:]]:
+        yield FEWER.get(sizes, sizes) if INTERPRETED and name in PRODUCTS else sizes
+    yield from [PLUS] if name in ("sum of atomic orbitals", "sum beside filtered messages") else []
+    yield from [] if INTERPRETED else LARGE
+
+
+RUNS = [
+    (name, sizes, kind)
+    for name in CASES
+    if name not in ALONE
+    for kind in (DOUBLE, SINGLE)
+    for sizes in sizes_of(name, kind)
+] + [(name, sizes, DOUBLE) for name, sizes in ALONE.items()]
