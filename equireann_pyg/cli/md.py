@@ -33,7 +33,7 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("--timestep", type=float, default=0.5, help="fs")
     made.add_argument("--temperature", type=float | None, default=None, help="K")
-    made.add_argument("--pressure", type=float, default=0.0, help="GPa, for npt")
+    made.add_argument("--pressure", type=float | None, default=None, help="GPa, for npt; default: 0")
     made.add_argument("--thermostat", type=Literal["langevin", "bussi"], default="langevin", help="for nvt")
     made.add_argument(
         "--thermostat_time", type=float, default=100.0, help="fs in which the temperature comes to its mean"
@@ -111,6 +111,10 @@ def ensemble_of(options: Any) -> Ensemble:
     Raises:
         ValueError: for a quantity that is missing or cannot be.
     """
+    if options.pressure is not None and options.ensemble != "npt":
+        raise ValueError(
+            f"--pressure {options.pressure:g}: only --ensemble npt keeps a pressure, got {options.ensemble}"
+        )
     if options.ensemble == "nve":
         if options.temperature is not None and not 0 <= options.temperature < float("inf"):
             raise ValueError(f"--temperature: expected 0 K or more, got {options.temperature:g}")
@@ -119,7 +123,7 @@ def ensemble_of(options: Any) -> Ensemble:
         raise ValueError(f"--ensemble {options.ensemble}: at which --temperature, in K?")
     bath = options.timestep, options.temperature, options.thermostat_time
     if options.ensemble == "npt":
-        return LangevinNPT(*bath, options.pressure, options.barostat_time)
+        return LangevinNPT(*bath, options.pressure or 0.0, options.barostat_time)
     return {"langevin": LangevinNVT, "bussi": BussiNVT}[options.thermostat](*bath)
 
 

@@ -43,6 +43,8 @@ def run(options: Any) -> Path:
             did not converge (all are written then).
         Stopped: after a signal; the frames until then are written, the last as far as it came.
     """
+    if options.pressure and not options.cell:
+        raise ValueError(f"--pressure {options.pressure:g}: it acts on the cell, which --cell true relaxes")
     frames, out = read_frames(options.structure), frames_of(options.out, "out")
     if not options.overwrite:
         refuse_existing([out.path], "replace it with --overwrite true, or name another --out")

@@ -4,7 +4,7 @@ This file is what the program ``i-pi-driver-py`` is given, and what ``<pes_path>
 ``python -m equireann_pyg.engines.ipi_driver`` says where it is::
 
     i-pi-driver-py -u -a NAME -m custom -P "$(python -m equireann_pyg.engines.ipi_driver)" \
-        -o template=start.xyz,potential=best.ckpt
+        -o template=start.extxyz,potential=best.ckpt
 
 It is not called ``ipi``, since i-PI loads it under its name, which would take the place of i-PI's own.
 """
@@ -12,6 +12,8 @@ It is not called ``ipi``, since i-PI loads it under its name, which would take t
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +54,9 @@ class IPIDriver:
     Raises:
         ImportError: if i-PI is not installed.
         FileNotFoundError: if there is no such file.
-        ValueError: for a bad file; when structures are computed, for another number of atoms than in the template, elements
-            the potential does not know, atoms that coincide, and numbers that are not finite.
+        ValueError: for a bad file, or a template in i-PI's own format; when structures are computed, for another number of
+            atoms than in the template, elements the potential does not know, atoms that coincide, and numbers that are not
+            finite.
     """
 
     def __init__(
@@ -72,8 +75,12 @@ class IPIDriver:
         )  # in Angstrom and eV, as i-PI has them
         if not Path(template).is_file():
             raise FileNotFoundError(f"template={template}: no such file: name a structure that ASE can read")
+        refuse_own_format(Path(template))
         found: Any = read(template)
         self.template: Atoms = found
+        directions = "".join(name for name, periodic in zip("abc", found.pbc, strict=True) if periodic)
+        period = f"periodic along {directions}" if directions else "open"
+        print(f"equireann: {found.get_chemical_formula()} of {template}, {period}", file=sys.stderr)
         self.evaluate = BatchEvaluator(potential, device, dtype, allow_untrained)
         values = read_labels(self.template, labels=tuple(CONDITIONS)).values
         self.conditions = {name: torch.from_numpy(values[name]) for name in CONDITIONS}  # -> [1, ...]
@@ -121,6 +128,21 @@ class IPIDriver:
             if name not in KNOWN and np.isfinite(value).all()
         }
         return json.dumps(further) if further else ""
+
+
+def refuse_own_format(template: Path) -> None:
+    """Refuse i-PI's own files, ``# CELL(abcABC): ...``, in which ASE sees no cell: a crystal would be computed as a molecule.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    with template.open("rb") as file:
+        beginning = file.read(2000)
+    if re.search(rb"#.*CELL[\(\[{]", beginning):
+        raise ValueError(
+            f"template={template}: in i-PI's own format ASE finds no cell and no periodic directions: write the structure as "
+            "extended XYZ, atoms.write('template.extxyz') with atoms.pbc set"
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ torch-sim: https://github.com/TorchSim/torch-sim, package ``torch-sim-atomistic`
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ class TorchSimModel(ModelInterface):
 
     Units are torch-sim's ``metal`` ones, which are ours: eV, Angstrom, eV/Angstrom^3 (stress positive under tension).
     Structures are open or periodic, as the state says; neighbours are searched anew in every call, on the CPU. torch-sim
-    keeps one periodicity for all structures of a state, and that of a slab counts as open: make it periodic, with vacuum.
+    keeps one periodicity for all structures of a state, and that of a slab counts as open, with a warning: make it periodic,
+    with vacuum.
     Total charge and field, which properties may depend on, are zero.
 
     States are float64 (``model.dtype``), which is what torch-sim makes them by; a state of another type is computed in
@@ -114,6 +116,12 @@ class TorchSimModel(ModelInterface):
             pbc=torch.as_tensor(_field(state, "pbc"), dtype=torch.bool).expand(3),
             batch=positions.new_zeros(len(positions), dtype=torch.long) if batch is None else batch,
         )
+        if not bool(structures.pbc.any()) and bool(structures.cell.det().ne(0).any()):
+            warnings.warn(
+                "torch-sim: structures with a cell are computed as open ones, as the state has pbc=False. It keeps one "
+                "periodicity for all and takes that of a slab for none: make a slab periodic in all directions, with vacuum",
+                stacklevel=2,
+            )
         output = self._evaluate(structures, stress=self._compute_stress)
         output["energies"] = output.pop("atomic_energy")
         if not self._compute_forces:

@@ -21,7 +21,7 @@ from equireann_pyg.files import replacing
 from equireann_pyg.graph.edges import check_cutoff
 from equireann_pyg.graph.known import known
 from equireann_pyg.inference.compiled import State, state_of, trace
-from equireann_pyg.ops import load_kernels
+from equireann_pyg.ops import exchange, load_kernels  # noqa: F401  exchange: files for LAMMPS have that operator
 from equireann_pyg.potential.derivatives import has_volume
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.potential.record import present
@@ -189,6 +189,8 @@ class ExportedPotential:
                 f"{path}: no exported potential of this kind of machine, torch and version; export it again from its "
                 f"checkpoint ({reason})"
             ) from error
+        if "lammps" in described.get("format", ""):
+            raise ValueError(f"{path}: exported for LAMMPS; name the checkpoint, or export it without --lammps")
         if described.get("format") != FORMAT or described.get("version") != VERSION:
             raise ValueError(f"{path}: another format than {FORMAT} {VERSION}: export the potential again")
         self.cutoff: float = described["cutoff"]

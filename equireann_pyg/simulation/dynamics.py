@@ -16,7 +16,7 @@ from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.records import frame_of, head_of, row_of, values_of
 from equireann_pyg.simulation.state import State
 from equireann_pyg.simulation.stopping import Signals, Stopped
-from equireann_pyg.simulation.structures import check_forces
+from equireann_pyg.simulation.structures import check_forces, check_speed
 
 SAVING = 60.0
 """Seconds after which the state is written anew."""
@@ -107,7 +107,8 @@ class Simulation:
         """Steps up to a number of them; the state is written every so often and at the end.
 
         Raises:
-            ValueError: if energies or forces are not finite: names step and atoms. The trajectory until then is kept.
+            ValueError: if energies or forces are not finite, or atoms too fast for the time step: names step and atoms. The
+                trajectory until then is kept.
             Stopped: after a signal, when the state is written.
         """
         self._saved = time.monotonic()
@@ -132,6 +133,7 @@ class Simulation:
         try:
             self.dynamics.step()
             check_forces(self.atoms)
+            check_speed(self.atoms, self.ensemble.timestep)
         except ValueError as error:  # of the calculator
             raise ValueError(
                 f"step {self.step + 1}: {error} ({self.files.trajectory.path} has the frames until then; a shorter "

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.elements import SYMBOLS
+
+FARTHEST = 1.0
+"""Angstrom that an atom may move in a step: ten times the way of a hydrogen atom at 3000 K in 1 fs."""
 
 
 def one_structure(file: str | Path) -> Atoms:
@@ -64,6 +67,24 @@ def check_barostat(atoms: Atoms, reach: float) -> None:
         raise ValueError(
             f"npt: a vacuum of {widths[widest]:.1f} Angstrom along {'abc'[widest]}, across which nothing interacts (cutoff "
             f"{reach:g}): its volume has no pressure; use --ensemble nvt, or a structure that fills the cell"
+        )
+
+
+def check_speed(atoms: Atoms, timestep: float) -> None:
+    """Refuse atoms that move farther in a step than any bond vibrates: nothing that follows would mean anything.
+
+    Args:
+        atoms: structure with momenta.
+        timestep: in fs.
+
+    Raises:
+        ValueError: naming the fastest atom.
+    """
+    way = timestep * units.fs * np.linalg.norm(atoms.get_velocities(), axis=1)  # -> [N]
+    fastest = int(way.argmax()) if len(way) else 0
+    if len(way) and not way[fastest] <= FARTHEST:
+        raise ValueError(
+            f"atom {fastest} ({SYMBOLS[atoms.numbers[fastest]]}) moves {way[fastest]:.3g} Angstrom in a step of {timestep:g} fs"
         )
 
 

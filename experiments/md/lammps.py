@@ -8,6 +8,7 @@ of one thread each, and ASE with the same exported potential on one. Written to 
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -105,6 +106,7 @@ def in_ase(files: Files, atoms: Atoms, steps: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure all sizes, print them and write them."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     for files in map(exported, MODEL_NAMES):
         for size in SIZES:

@@ -162,6 +162,7 @@ def test_momenta_of_the_file_and_atoms_that_are_held() -> None:
         (["copper.pt", "copper.xyz", "--restart", "true"], "md.state.npz: no such file, so there is no run to go on"),
         (["copper.pt", "copper.xyz", "--restart", "absent"], "absent: no folder with a *.state.npz"),
         (["copper.pt", "copper.xyz", "--ensemble", "npt", "--pressure", ".inf"], "--pressure: expected a number"),
+        (["copper.pt", "copper.xyz", "--pressure", "1"], "--pressure 1: only --ensemble npt keeps a pressure, got nvt"),
         (["copper.pt", "slab.xyz", "--ensemble", "npt"], "npt: a vacuum of 12.6 Angstrom along c"),
         (["water.pt", "water.xyz", "--ensemble", "npt"], "a period in all three directions, got pbc [False"),
         (["copper.pt", "held.xyz", "--ensemble", "npt"], "npt: expected no atoms that are held"),
@@ -201,6 +202,15 @@ def test_files_that_exist_are_not_lost(refused: Callable[..., str]) -> None:
     assert run(*COPPER, "--steps", "10", "--trajectory", "deep/er/a.traj", "--log", "b/c.txt").status == 0
     assert Path("deep/er/a.state.npz").is_file()
     assert len(log_of("b/c.txt")["step"]) == len(frames_of("deep/er/a.traj")) == 2
+
+
+def test_atoms_that_are_too_fast() -> None:
+    """A time step that is too long does not run to the end with forces that are finite and mean nothing."""
+    ending = run(*COPPER[:3], "--ensemble", "nve", "--temperature", "300", "--timestep", "60", "--steps", "400")
+    assert ending.status == 2
+    assert "moves " in ending.message
+    assert "Angstrom in a step of 60 fs (md.extxyz has the frames until then; a shorter --timestep" in ending.message
+    assert np.isfinite(frames_of("md.extxyz")[-1].positions).all()
 
 
 def test_forces_that_are_not_finite(calculator: Callable[[type], None]) -> None:

@@ -108,6 +108,7 @@ def test_what_does_not_converge(refused: Callable[..., str]) -> None:
         (["copper.pt", "absent.xyz"], "absent.xyz: no such file"),
         (["copper.pt", "water.xyz"], "unknown element H, O"),
         (["water.pt", "water.xyz", "--cell", "true"], "--cell true: expected a cell with a period in all three"),
+        (["copper.pt", "copper.xyz", "--pressure", "1"], "--pressure 1: it acts on the cell, which --cell true relaxes"),
         (["water.pt", "water.xyz", "--out", "a.cif"], "--out a.cif: expected a name that ends in .extxyz, .xyz, .traj"),
     ],
 )  # fmt: skip

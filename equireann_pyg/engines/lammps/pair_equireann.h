@@ -34,6 +34,7 @@ class PairEquiREANN : public Pair, private equireann::Carrier {
 
   void allocate();
   void check_special_bonds() const;
+  void compare_masses() const;
   Edges find_edges() const;
   std::vector<at::Tensor> inputs(Edges& edges) const;
   void tally_energies(const at::Tensor& energy);
