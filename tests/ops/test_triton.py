@@ -29,9 +29,10 @@ FILES = sorted(map(str, Path(__file__).parent.glob("test_triton*.py")))
 
 @pytest.mark.skipif(HERE, reason="these tests run here")
 @pytest.mark.skipif(Version("3.9") > TRITON, reason="earlier interpreters do not know NumPy 2.4")
-def test_through_the_interpreter() -> None:
+@pytest.mark.parametrize("chosen", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_through_the_interpreter(chosen: str) -> None:
     env = os.environ | {"TRITON_INTERPRET": "1", "EQUIREANN_KERNELS": "no"}
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *FILES]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", chosen, *FILES]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert ", 1 skipped" in done.stdout, done.stdout[-500:]  # this test, there

@@ -42,7 +42,7 @@ def small_potential(training: bool) -> tuple[Potential, Any]:
 
 
 @on_device
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_traced_potential_reads_its_tables_once(training: bool, reads: list[int]) -> None:
     potential, tensors = small_potential(training)
     graph = trace(potential, tensors, forces=True, stress=False)

@@ -74,8 +74,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
     return seen
 
 
+RUNS = [(DOUBLE, 1, 3), (SINGLE, 1, 2), pytest.param(DOUBLE, 2, 3, marks=pytest.mark.slow)]
+"""Type, iterations and largest degree."""
+
+
 @on_device
-@pytest.mark.parametrize(("kind", "num_iterations", "degree"), [(DOUBLE, 2, 3), (SINGLE, 1, 2)], ids=str)
+@pytest.mark.parametrize(("kind", "num_iterations", "degree"), RUNS, ids=str)
 def test_energy_forces_stress_and_gradients(
     kind: torch.dtype, num_iterations: int, degree: int, served: dict[str, set[bool]]
 ) -> None:
