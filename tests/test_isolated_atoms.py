@@ -93,6 +93,7 @@ def test_isolated_atoms_have_their_references(kind: str, dtype: torch.dtype) -> 
     assert float(EquiREANNCalculator(made).get_potential_energy(Atoms("C"))) == REFERENCES["C"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)`:FutureWarning")  # inside of torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler imports what it likes
 def test_compiled_and_exported_potentials(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
     return seen
 
 
-RUNS = [(DOUBLE, 1, 3), (SINGLE, 1, 2), pytest.param(DOUBLE, 2, 3, marks=pytest.mark.slow)]
+SLOW = [pytest.param(*run, marks=pytest.mark.slow) for run in ((SINGLE, 1, 2), (DOUBLE, 2, 3))]
+RUNS = [(DOUBLE, 1, 3), *SLOW]
 """Type, iterations and largest degree."""
 
 

@@ -187,10 +187,17 @@ def sizes_of(name: str, kind: torch.dtype) -> Iterator[Sizes]:
     yield from [] if INTERPRETED else LARGE
 
 
+def run_of(name: str, sizes: Sizes, kind: torch.dtype) -> Any:
+    """One run; in the interpreter the wide ones, and float32 without edges or atoms, take their time in the slow tests."""
+    rare = sizes in RARE or (kind == SINGLE and sizes not in (SIZES[0], RAGGED))
+    return pytest.param(name, sizes, kind, marks=[pytest.mark.slow] if INTERPRETED and rare else [])
+
+
+RARE = [size for wide in (SIZES[2], WIDE) for size in (wide, FEWER[wide])] + [FEWER[SIZES[1]], PLUS]
 RUNS = [
-    (name, sizes, kind)
+    run_of(name, sizes, kind)
     for name in CASES
     if name not in ALONE
     for kind in (DOUBLE, SINGLE)
     for sizes in sizes_of(name, kind)
-] + [(name, sizes, DOUBLE) for name, sizes in ALONE.items()]
+] + [run_of(name, sizes, DOUBLE) for name, sizes in ALONE.items()]
