@@ -141,12 +141,7 @@ CASES: dict[str, Case] = {
         lambda N, E, lm, n, m: (torch.randn(E, lm, m), *(end[1] for end in edges(N, E)), N),
         (0,),
     ),
-    "row_sum of many": (
-        ops.row_sum,
-        lambda N, E, lm, n, m: (torch.randn(E, m), torch.randint(150, (E,)), None, 150),
-        (0,),
-    ),
-    "row_sum of few": (ops.row_sum, lambda N, E, lm, n, m: (torch.randn(E), torch.randint(3, (E,)), None, 3), (0,)),
+    "row_sum of graphs": (ops.row_sum, lambda N, E, lm, n, m: (torch.randn(E), torch.randint(3, (E,)), None, 3), (0,)),
     "rows_of elements": (ops.rows_of, lambda N, E, lm, n, m: (torch.randn(3, n), torch.randint(3, (N,)), None), (0,)),
     "rows_of atoms": (ops.rows_of, lambda N, E, lm, n, m: (torch.randn(N, n), *(end[0] for end in edges(N, E))), (0,)),
     "degree_linear": (
@@ -186,7 +181,6 @@ CASES: dict[str, Case] = {
 PRODUCTS = ("coupled", "self_coupled without elements", "product_invariants")
 ALONE: dict[str, Sizes] = {
     "polynomials of degree 5": SIZES[0],
-    "row_sum of many": SIZES[0],
     "coupled by the table of directed messages": FEW,
     "self_coupled by the table of harmonics": FEW,
 }

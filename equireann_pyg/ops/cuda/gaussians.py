@@ -11,12 +11,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from equireann_pyg.ops.cuda.launch import blocks, check, on, power, sums_of_few
+from equireann_pyg.ops.cuda.launch import blocks, check, on, power
 from equireann_pyg.ops.gaussians import gaussians
 from equireann_pyg.ops.gpu import DEVICE
 
 EDGES, NARROW = 32, 32
 """Edges and channels of a block."""
+
+LARGEST = 2**26
+"""Numbers of a matrix that tells which edges belong to which rows; more edges are taken one part after the other."""
 
 
 @triton.jit
@@ -110,8 +113,13 @@ def _checked(r: Tensor, f: Tensor, row: Tensor, s: Tensor, a: Tensor) -> tuple[T
 
 
 def _by_row(parts: tuple[Tensor, Tensor], row: Tensor, num_rows: int) -> tuple[Tensor, ...]:
-    """Sums of what edges give to the rows of both tables."""
-    return sums_of_few(torch.cat(parts, dim=1), row, num_rows).chunk(2, dim=1)
+    """Sums of what edges give to the rows of both tables, in a fixed order and with bounded memory."""
+    both, rows = torch.cat(parts, dim=1), torch.arange(num_rows, device=row.device).unsqueeze(1)  # -> [E, 2 n]
+    some = max(1, LARGEST // max(1, num_rows))
+    made = both.new_zeros(num_rows, both.size(1))
+    for numbers, part in zip(row.split(some), both.split(some), strict=True):
+        made += (rows == numbers).to(part.dtype) @ part  # -> [rows, 2 n]
+    return made.chunk(2, dim=1)
 
 
 @gaussians.kernel(DEVICE)

@@ -32,19 +32,6 @@ def blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
-LARGEST = 2**26
-"""Numbers of a matrix that tells which rows belong together; more rows are taken one part after the other."""
-
-
-def sums_of_few(rows: Tensor, index: Tensor, size: int) -> Tensor:
-    """Sums of the rows ``[R, n]`` with each of a few numbers, ``[size, n]``: by products of matrices, with bounded memory."""
-    numbers, some = torch.arange(size, device=rows.device).unsqueeze(1), max(1, LARGEST // max(1, size))
-    made = rows.new_zeros(size, rows.size(1))
-    for found, part in zip(index.split(some), rows.split(some), strict=True):
-        made += (numbers == found).to(part.dtype) @ part
-    return made
-
-
 def check(name: str, tensor: Tensor, *shape: int) -> Tensor:
     """The tensor, contiguous.
 

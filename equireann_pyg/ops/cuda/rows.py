@@ -1,4 +1,7 @@
-"""Sums of rows with the same number on CUDA, without atomic adds: in the same order every time."""
+"""Sums of rows with the same number on CUDA, without atomic adds: in the same order every time.
+
+No product of matrices makes them: what is not finite in one graph would be so in all.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from equireann_pyg.ops.cuda.launch import blocks, check, on, power, sums_of_few
+from equireann_pyg.ops.cuda.launch import blocks, check, on, power
 from equireann_pyg.ops.gpu import DEVICE
 from equireann_pyg.ops.rows import row_sum, rows_of
 
-ROWS, NARROW = 16, 32
-"""Rows that are added at a time, and largest number of columns of a block."""
-
-FEW = 128
-"""Numbers, of elements or graphs, up to which the sums are a product of matrices."""
+ROWS, MANY, NARROW = 16, 64, 32
+"""Rows that are added at a time, of atoms and of what has more, and largest number of columns of a block."""
 
 
 @triton.jit
@@ -32,10 +32,10 @@ def total(out, rows, start, perm, n, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(out + i * n + k, made, mask=k < n)
 
 
-def _order(index: Tensor, size: int) -> Tensor:
-    """Where the rows of each number start, and the rows, as in an order of edges."""
+def _sorted(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where the rows of each number start, and the rows."""
     numbers, rows = torch.sort(index, stable=True)
-    return torch.cat([torch.searchsorted(numbers, torch.arange(size + 1, device=index.device)), rows]).int()
+    return torch.searchsorted(numbers, torch.arange(size + 1, device=index.device)), rows
 
 
 @row_sum.kernel(DEVICE)
@@ -44,15 +44,11 @@ def _row_sum(rows, index, order, size):
     shape, index = (size, *rows.shape[1:]), check("index", index, R)
     if not (n and size):
         return rows.new_zeros(shape)
-    rows = rows.reshape(R, n)
-    if order is None and size <= FEW:
-        return sums_of_few(rows, index, size).view(shape)
-    order = _order(index, size) if order is None else check("order", order, size + 1 + R)
-    out, block = rows.new_empty(shape), min(power(n), NARROW)
+    known = order is not None
+    start, perm = check("order", order, size + 1 + R).tensor_split([size + 1]) if known else _sorted(index, size)
+    out, some, block = rows.new_empty(shape), ROWS if known else MANY, min(power(n), NARROW)
     with on(rows):
-        total[size, blocks(n, block)](
-            out, rows.contiguous(), order[: size + 1], order[size + 1 :], n, ROWS, block, num_warps=1
-        )
+        total[size, blocks(n, block)](out, rows.contiguous(), start, perm, n, some, block, num_warps=1 if known else 4)
     return out
 
 
