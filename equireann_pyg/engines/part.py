@@ -32,11 +32,11 @@ class PartNetwork(torch.nn.Module):
         self.network, self.cutoff, self.elements = network, network.cutoff, network.elements
         self.domain: Whole | Domain = Whole()
 
-    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_order: Tensor | None = None) -> Tensor:
         """Atomic energies ``[g + n]``, of the ghosts first."""
         before, self.network.domain = self.network.domain, self.domain
         try:
-            energy = self.network(z, edge_index, edge_vec)  # -> [n]
+            energy = self.network(z, edge_index, edge_vec, edge_order)  # -> [n]
         finally:
             self.network.domain = before
         return torch.cat([energy.new_zeros(z.numel() - energy.numel()), energy])

@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import SYMBOLS, atomic_numbers, check_known
 from equireann_pyg.models.blocks import RowFunction, in_blocks
@@ -48,7 +47,7 @@ from equireann_pyg.nn import (
     SphericalHarmonics,
 )
 from equireann_pyg.nn.scaling import calibrate, rattled
-from equireann_pyg.ops import edge_order
+from equireann_pyg.ops import edge_order, row_sum, rows_of
 from equireann_pyg.ops.values import readable
 
 
@@ -94,7 +93,7 @@ class OrbitalNetwork(Plan):
 
     Shapes:
         - z: ``[N]`` atomic numbers
-        - edge_index: ``[2, E]``, row 0 the neighbours j, row 1 the centres i
+        - edge_index: ``[2, E]``, row 0 the neighbours j, row 1 the centres i; ``edge_order`` is theirs, where it is known
         - edge_vec: ``[E, 3]``, :math:`\mathbf r_j - \mathbf r_i` in Angstrom; longer than the cutoff is allowed
         - output: atomic energies ``[N]``, in units of the training set's scale
 
@@ -207,11 +206,11 @@ class OrbitalNetwork(Plan):
 
     def iterate(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield orbital ``[N, lm, n]``, later ``[N, lm, n + m]``, and standardised features ``[N, k]`` of every t = 0..T."""
-        return self._iterate(self.species(z), edge_index, edge_vec)
+        return self._iterate(self.species(z), edge_index, edge_vec, None)
 
-    def _iterate(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        gather, own = self._gathering(species, edge_index, edge_vec), self.domain.own
-        coefficient = self.coefficient.index_select(0, species)  # -> [N, n]
+    def _iterate(self, species: Tensor, *edges: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        gather, own = self._gathering(species, *edges), self.domain.own
+        coefficient = rows_of(self.coefficient, species)  # -> [N, n]
         orbital = own(gather(None, coefficient, None))  # -> [N, lm, n]
         coefficient, species, orbital_sum = own(coefficient), own(species), orbital
         for t, rule in enumerate([*self.rules, None]):
@@ -223,11 +222,14 @@ class OrbitalNetwork(Plan):
                 known, *messages = self.domain.everywhere(coefficient, *carried)
                 orbital = own(gather(rule, known, messages[0] if messages else None))  # -> [N, lm, n] or [N, lm, n + m]
 
-    def _gathering(self, species: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Callable[..., Tensor]:
+    def _gathering(
+        self, species: Tensor, edge_index: Tensor, edge_vec: Tensor, order: Tensor | None
+    ) -> Callable[..., Tensor]:
         """What makes orbitals of a rule, or None at first, coefficients, and messages or None: at once or in blocks."""
         size, atoms = self.block_size, species.numel()
         if size is None or max(atoms, edge_index.size(1) / EDGES) <= size:
-            return self._gathering_at_once(edge_index, edge_order(edge_index, atoms), edge_vec, species)
+            order = edge_order(edge_index, atoms) if order is None else order
+            return self._gathering_at_once(edge_index, order, edge_vec, species)
         graph = Neighbourhoods(edge_index, edge_vec, atoms, size)
 
         def of_block(rule: MessageRule | None, block: Block, vec: Tensor, species: Tensor, *fields: Tensor) -> Tensor:
@@ -257,25 +259,22 @@ class OrbitalNetwork(Plan):
     def _features(self, t: int, orbital: Tensor, species: Tensor) -> tuple[Tensor]:
         return (self.scalings[t](self.descriptors[t](orbital, species), species),)
 
-    def _energy(self, species: Tensor, *features: Tensor) -> tuple[Tensor]:
-        return (self.readout(features, species),)
-
     def encode(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
         """Last features ``[N, k]`` (invariant) and last orbital ``[N, lm, n]`` (equivariant)."""
         *_, (orbital, features) = self.iterate(z, edge_index, edge_vec)
         return features, orbital
 
-    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Embedding:
+    def embed(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_order: Tensor | None = None) -> Embedding:
         """Atomic energies ``[N]``, last features ``[N, k]``, last orbital ``[N, lm, n]`` and element index ``[N]``."""
         species = self.species(z)
-        orbitals, features = zip(*self._iterate(species, edge_index, edge_vec), strict=True)
+        orbitals, features = zip(*self._iterate(species, edge_index, edge_vec, edge_order), strict=True)
         species = self.domain.own(species)
-        (energy,) = self.by_rows(self._energy, species, *features)
+        (energy,) = self.by_rows(lambda species, *features: (self.readout(features, species),), species, *features)
         return Embedding(energy, features[-1], orbitals[-1], species)
 
-    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, edge_order: Tensor | None = None) -> Tensor:
         """Atomic energies ``[N]``."""
-        return self.embed(z, edge_index, edge_vec).energy
+        return self.embed(z, edge_index, edge_vec, edge_order).energy
 
     @torch.no_grad()
     def fit_statistics(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> None:
@@ -286,7 +285,7 @@ class OrbitalNetwork(Plan):
         derivatives, and scaled by its variance alone would make the forces run away.
         """
         envelope = self.envelope(edge_vec.norm(dim=-1), self.cutoff)  # -> [E]
-        neighbours = scatter(envelope, edge_index[1], dim_size=z.numel()).mean()
+        neighbours = row_sum(envelope, edge_index[1], None, z.numel()).mean()
         for rule in self.rules:
             rule.fit_neighbours(neighbours)  # type: ignore[operator]
         calibrate(self, z, edge_index, rattled(edge_vec))

@@ -25,6 +25,7 @@ from equireann_pyg.nn.linear import DegreeLinear
 from equireann_pyg.nn.mlp import ElementMLP
 from equireann_pyg.nn.plan import Plan
 from equireann_pyg.nn.scaling import ScaledLinear, SoftLimit
+from equireann_pyg.ops import rows_of
 
 GRADING = 3
 """Power with which the reach of the channels of :class:`Coupled` grows from the first to the last."""
@@ -215,7 +216,7 @@ class Filtered(Equivariant):
 
     def carried(self, orbital: Tensor, orbital_sum: Tensor, species: Tensor) -> Tensor:
         """All orbitals so far, each degree and channel with its gain."""
-        return self.gain.index_select(0, self._degree) * super().carried(orbital, orbital_sum, species)  # type: ignore[arg-type]
+        return rows_of(self.gain, self._degree) * super().carried(orbital, orbital_sum, species)  # type: ignore[arg-type]
 
     def edge_filter(self, radial: Tensor, envelope: Tensor, radial_envelope: Tensor) -> tuple[Tensor]:
         """Envelope and learned part, ``[E, n]``."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from equireann_pyg.ops import element_linear
+from equireann_pyg.ops import element_linear, rows_of
 
 SILU_GAIN = math.sqrt(2.8)
 """Inverse root mean square of SiLU for a unit normal argument."""
@@ -48,7 +48,7 @@ class ElementLinear(torch.nn.Module):
         """Apply to every row the map of its element."""
         bias = self.bias.squeeze(1)  # -> [S, out]
         weight = self.weight * self.weight.size(1) ** -0.5
-        return element_linear(x, species, weight) + (bias if len(bias) == 1 else bias.index_select(0, species))
+        return element_linear(x, species, weight) + (bias if len(bias) == 1 else rows_of(bias, species))
 
     def extra_repr(self) -> str:
         num_species, in_channels, out_channels = self.weight.shape

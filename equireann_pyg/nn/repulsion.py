@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from equireann_pyg.elements import COVALENT_RADII
 from equireann_pyg.nn.cutoff import polynomial_cutoff
 from equireann_pyg.nn.plan import Plan
+from equireann_pyg.ops import row_sum
 from equireann_pyg.ops.values import readable
 
 COULOMB = 14.399645
@@ -47,7 +47,7 @@ class ZBL(Plan):
 
     Shapes:
         - z: ``[N]`` atomic numbers
-        - edge_index: ``[2, E]``, both directions of every pair
+        - edge_index: ``[2, E]``, both directions of every pair; ``edge_order`` is theirs, where it is known
         - edge_vec: ``[E, 3]`` in Angstrom
         - output: ``[N]`` in eV, half of the energy of each pair on either atom
     """
@@ -64,12 +64,19 @@ class ZBL(Plan):
             "radii", torch.tensor(COVALENT_RADII), persistent=False
         )  # integers: no conversion rounds them
 
-    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor, cutoff: float = math.inf) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        edge_index: Tensor,
+        edge_vec: Tensor,
+        cutoff: float = math.inf,
+        edge_order: Tensor | None = None,
+    ) -> Tensor:
         """Atomic energies; no pair reaches farther than ``cutoff`` in Angstrom, that of the graph."""
         radius = self.reach / 100 * self.radii[z].to(edge_vec.dtype)  # -> [N]
         if readable(z) and z.numel():  # only pairs in reach cost anything
             near = (edge_vec.detach().norm(dim=-1) < 2 * radius.max()).nonzero().squeeze(1)
-            edge_index, edge_vec = edge_index.index_select(1, near), edge_vec.index_select(0, near)
+            edge_index, edge_vec, edge_order = edge_index.index_select(1, near), edge_vec.index_select(0, near), None
         j, i = edge_index
         reach = (radius[j] + radius[i]).clamp(max=cutoff)  # -> [E]
         charge, power = z.to(edge_vec.dtype), z.to(edge_vec.dtype).pow(0.23)
@@ -77,4 +84,4 @@ class ZBL(Plan):
         x = r * (power[j] + power[i]) / SCREENING_LENGTH
         screening = sum(amplitude * torch.exp(-decay * x) for amplitude, decay in SCREENING)
         pair = COULOMB * charge[j] * charge[i] / r * screening * polynomial_cutoff(r / reach, 1.0)  # -> [E]
-        return scatter(0.5 * pair, i, dim_size=z.numel())
+        return row_sum(0.5 * pair, i, None if edge_order is None else edge_order[1], z.numel())

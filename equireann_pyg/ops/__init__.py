@@ -9,9 +9,10 @@ from equireann_pyg.ops.element_linear import degree_linear, element_linear
 from equireann_pyg.ops.extension import load_kernels
 from equireann_pyg.ops.gaussians import gaussians
 from equireann_pyg.ops.operator import Operator, by_reference, operator, tracing
-from equireann_pyg.ops.orbital_sum import edge_order, orbital_sum
+from equireann_pyg.ops.orbital_sum import edge_order, more_atoms, orbital_sum
 from equireann_pyg.ops.polynomials import polynomials
 from equireann_pyg.ops.products import product_invariants, self_coupled
+from equireann_pyg.ops.rows import row_sum, rows_of
 from equireann_pyg.ops.soft_standardize import soft_standardize
 
 __all__ = [
@@ -25,10 +26,13 @@ __all__ = [
     "element_linear",
     "gaussians",
     "load_kernels",
+    "more_atoms",
     "operator",
     "orbital_sum",
     "polynomials",
     "product_invariants",
+    "row_sum",
+    "rows_of",
     "self_coupled",
     "soft_standardize",
     "tracing",

@@ -20,10 +20,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from equireann_pyg.ops.extension import SOURCES
 from equireann_pyg.ops.gpu import INTERPRETED
 from equireann_pyg.ops.operator import Kernel, Operator, P, R, tracing, transformed
 
 LIBRARY = torch.library.Library("equireann", "DEF")
+COMPILED = {path.stem for path in SOURCES}
+"""Modules of operators whose kernels for the CPU are compiled: a C++ file of the same name stands beside them."""
+
 KINDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "SymInt", Sequence[int]: "int[]"}
 
 Function = Callable[..., Any]
@@ -40,7 +44,7 @@ class KernelOperator(Operator[P, R]):
         weights: what varies and whose gradients are made only where they are wanted.
         apart: tensors that need not be of the type of the others: indices, and float64 constants.
         shape: function of the same arguments that makes an empty result; by default the reference does.
-        limit: which arguments the compiled kernel of the CPU takes; by default all.
+        limit: which arguments the compiled kernel of the CPU, where there is one, takes; by default all.
         derivative: from which inputs want a gradient, the gradient of the result and the inputs, to the gradients of the inputs
             that vary, made of operators: of every order, therefore. Without it there is none.
     """
@@ -68,7 +72,7 @@ class KernelOperator(Operator[P, R]):
         if derivative is not None:
             self._first = lambda ctx, g: self._placed(derivative(ctx.needs_input_grad, g, *_saved(ctx)))
         self._define("", self.inputs, 1, shape or reference, self._first)
-        if not INTERPRETED:  # then others serve the CPU
+        if not INTERPRETED and reference.__module__.rpartition(".")[2] in COMPILED:  # interpreted, others serve the CPU
             self.kernels["cpu"] = Kernel(self.functions[""], limit=limit)
 
     def _define(

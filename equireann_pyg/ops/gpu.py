@@ -17,7 +17,16 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 """Kind of device that these kernels serve."""
 
-KERNELS = ("orbital_sum", "gaussians", "polynomials", "coupled", "products", "element_linear", "soft_standardize")
+KERNELS = (
+    "orbital_sum",
+    "gaussians",
+    "polynomials",
+    "coupled",
+    "products",
+    "element_linear",
+    "soft_standardize",
+    "rows",
+)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -41,6 +41,18 @@ def edge_order(edge_index: Tensor, num_nodes: int) -> Tensor:
     return torch.cat([torch.searchsorted(atoms, nodes), order], dim=1).int()
 
 
+def more_atoms(order: Tensor, num_nodes: int, more: int) -> Tensor:
+    """The :func:`edge_order` of the same edges among more atoms, which have none.
+
+    Args:
+        order: ``[2, N + 1 + E]``.
+        num_nodes: number of atoms N.
+        more: how many others come behind these.
+    """
+    ends = order[:, num_nodes : num_nodes + 1].expand(2, more)
+    return torch.cat([order[:, :num_nodes], ends, order[:, num_nodes:]], dim=1)
+
+
 @twice_differentiable(
     fields="coefficient orbital radial angular envelope",
     apart="edge_index order",

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
 
 from equireann_pyg.graph.edges import edge_differences
 from equireann_pyg.graph.known import known, question
-from equireann_pyg.properties.base import GraphTensors
+from equireann_pyg.ops import edge_order, row_sum
+from equireann_pyg.properties.base import GraphTensors, per_graph
 
 
 def variables(graph: GraphTensors, differentiate: bool) -> tuple[Tensor, ...]:
@@ -24,30 +24,44 @@ def variables(graph: GraphTensors, differentiate: bool) -> tuple[Tensor, ...]:
     return inputs
 
 
-def position_gradient(gradients: Sequence[Tensor], graph: GraphTensors) -> Tensor:
-    """Gradient with respect to the positions ``[N, 3]`` from those with respect to :func:`variables`."""
-    source, target = graph.edge_index
-    num_nodes = graph.z.numel()
-    through_edges = scatter(gradients[0], source, dim_size=num_nodes) - scatter(
-        gradients[0], target, dim_size=num_nodes
-    )
+def position_gradient(gradients: Sequence[Tensor], graph: GraphTensors, order: Tensor | None = None) -> Tensor:
+    """Gradient with respect to the positions ``[N, 3]`` from those with respect to :func:`variables`.
+
+    Args:
+        gradients: of the edge vectors ``[E, 3]`` and, if there are more variables, of the positions ``[N, 3]``.
+        graph: graph or batch.
+        order: :func:`~equireann_pyg.ops.edge_order` of its edges, for callers that know it already.
+    """
+    leaving, ending = at_ends(gradients[0], graph, order)
+    through_edges = leaving - ending
     return through_edges if len(gradients) == 1 else through_edges + gradients[1]
 
 
-def stress_tensor(edge_vec: Tensor, gradient: Tensor, graph: GraphTensors) -> Tensor:
+def at_ends(rows: Tensor, graph: GraphTensors, order: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Sums of rows of edges ``[E, ...]`` over those that leave an atom, and that end in it, ``[N, ...]`` each."""
+    num_nodes = graph.z.numel()
+    order = edge_order(graph.edge_index, num_nodes) if order is None else order
+    leaving, ending = (row_sum(rows, *end, num_nodes) for end in zip(graph.edge_index, order, strict=True))
+    return leaving, ending
+
+
+def stress_tensor(edge_vec: Tensor, gradient: Tensor, graph: GraphTensors, order: Tensor | None = None) -> Tensor:
     """Symmetric virial per volume ``[G, 3, 3]``, NaN without volume; the double ``where`` keeps gradients finite."""
-    virial = _virial(edge_vec, gradient, graph.edge_index, graph.batch, graph.cell.size(0))
+    virial = _virial(edge_vec, gradient, graph, order)
     size = volume(graph.cell).view(-1, 1, 1)
     stress = 0.5 * (virial + virial.transpose(1, 2)) / torch.where(size > 0, size, torch.ones_like(size))
     return torch.where(size > 0, stress, torch.full_like(stress, torch.nan))
 
 
-def _virial(edge_vec: Tensor, gradient: Tensor, edge_index: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
+def _virial(edge_vec: Tensor, gradient: Tensor, graph: GraphTensors, order: Tensor | None) -> Tensor:
     r""":math:`\sum_{ij} \mathbf r_{ij} \otimes \partial E / \partial \mathbf r_{ij}` of every graph, ``[G, 3, 3]``."""
-    if batch is None:
+    if graph.batch is None:
         return (edge_vec.T @ gradient).unsqueeze(0)
+    num_nodes = graph.z.numel()
+    order = edge_order(graph.edge_index, num_nodes) if order is None else order
     outer = edge_vec.unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
-    return scatter(outer, batch[edge_index[1]], dim_size=num_graphs)
+    of_atoms = row_sum(outer, graph.edge_index[1], order[1], num_nodes)  # -> [N, 3, 3]
+    return per_graph(of_atoms, graph.batch, graph.cell.size(0))
 
 
 def volume(cell: Tensor) -> Tensor:

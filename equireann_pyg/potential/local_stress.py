@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
 
-from equireann_pyg.potential.derivatives import variables, volume
+from equireann_pyg.potential.derivatives import at_ends, variables, volume
 from equireann_pyg.potential.potential import Potential
 
 
@@ -34,13 +33,12 @@ def atomic_stress(potential: Potential, data: Data) -> Tensor:
     """
     potential.check(data, stress=True)
     graph = potential.tensors(data)
-    j, i = graph.edge_index
     with torch.enable_grad():
         inputs = variables(graph, differentiate=True)
         energy = potential.energies(graph, *inputs)["energy"].sum()
         gradient = torch.autograd.grad(energy, inputs, materialize_grads=True)[0]
     outer = inputs[0].detach().unsqueeze(2) * gradient.unsqueeze(1)  # -> [E, 3, 3]
     half = 0.25 * (outer + outer.transpose(1, 2))
-    shares = scatter(half, i, dim_size=graph.z.numel()) + scatter(half, j, dim_size=graph.z.numel())
+    leaving, ending = at_ends(half, graph)
     batch = torch.zeros_like(graph.z) if graph.batch is None else graph.batch
-    return shares / volume(graph.cell)[batch].view(-1, 1, 1)
+    return (leaving + ending) / volume(graph.cell)[batch].view(-1, 1, 1)

@@ -22,18 +22,21 @@ class AtomicEnergyModel(Protocol):
     def __call__(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Atomic energies ``[N]`` from atomic numbers ``[N]``, edges ``[2, E]`` and vectors r_j - r_i ``[E, 3]``.
 
-        A ``forward`` that also has an argument ``batch`` gets the graph of each atom, ``[N]``.
+        A ``forward`` that also has an argument ``batch`` gets the graph of each atom, ``[N]``, and one that has an argument
+        ``edge_order`` the :func:`~equireann_pyg.ops.edge_order` of the edges.
         """
         ...
 
 
 @cache
-def takes_batch(forward: Callable[..., object]) -> bool:
-    """Whether the ``forward`` of a class of models wants to know the graph of each atom."""
-    return "batch" in signature(forward).parameters
+def takes(method: Callable[..., object], name: str) -> bool:
+    """Whether a method of a class of models, such as ``forward``, has an argument of this name."""
+    return name in signature(method).parameters
 
 
-def atomic_energies(model: torch.nn.Module, graph: GraphTensors, z: Tensor, edge_vec: Tensor) -> Tensor:
+def atomic_energies(
+    model: torch.nn.Module, graph: GraphTensors, z: Tensor, edge_vec: Tensor, order: Tensor | None = None
+) -> Tensor:
     """Energies of all atoms ``z``; those beyond the atoms of the graph are graphs of their own.
 
     Args:
@@ -41,9 +44,21 @@ def atomic_energies(model: torch.nn.Module, graph: GraphTensors, z: Tensor, edge
         graph: graph or batch.
         z: atomic numbers ``[N + n]``, of which the first are those of the graph.
         edge_vec: ``[E, 3]`` in the type of the model.
+        order: :func:`~equireann_pyg.ops.edge_order` of the edges among all atoms.
     """
-    if not takes_batch(type(model).forward):
-        return cast(Tensor, model(z, graph.edge_index, edge_vec))
-    batch = torch.zeros_like(graph.z) if graph.batch is None else graph.batch
-    alone = graph.cell.size(0) + torch.arange(z.numel() - batch.numel(), device=z.device)
-    return cast(Tensor, model(z, graph.edge_index, edge_vec, batch=torch.cat([batch, alone])))
+    forward, known = type(model).forward, dict[str, Tensor | None]()
+    if takes(forward, "edge_order"):
+        known["edge_order"] = order
+    if takes(forward, "batch"):
+        batch = torch.zeros_like(graph.z) if graph.batch is None else graph.batch
+        alone = graph.cell.size(0) + torch.arange(z.numel() - batch.numel(), device=z.device)
+        known["batch"] = torch.cat([batch, alone])
+    return cast(Tensor, model(z, graph.edge_index, edge_vec, **known))
+
+
+def repulsive_energies(
+    repulsion: torch.nn.Module, graph: GraphTensors, edge_vec: Tensor, cutoff: float, order: Tensor
+) -> Tensor:
+    """Energies ``[N]`` in eV of a repulsion, which is given the order of the edges where it has an argument ``edge_order``."""
+    known = {"edge_order": order} if takes(type(repulsion).forward, "edge_order") else {}
+    return cast(Tensor, repulsion(graph.z, graph.edge_index, edge_vec, cutoff, **known))

@@ -13,10 +13,11 @@ from equireann_pyg.elements import SYMBOLS, atomic_number, check_known, describe
 from equireann_pyg.graph.edges import check_cutoff
 from equireann_pyg.graph.known import known
 from equireann_pyg.nn.isolation import isolation
+from equireann_pyg.ops import edge_order, more_atoms
 from equireann_pyg.ops.values import readable
 from equireann_pyg.potential.derivatives import has_volume, position_gradient, stress_tensor, variables
 from equireann_pyg.potential.devices import refuse_tf32
-from equireann_pyg.potential.model import atomic_energies
+from equireann_pyg.potential.model import atomic_energies, repulsive_energies, takes
 from equireann_pyg.potential.record import TrainingRecord, present
 from equireann_pyg.properties.base import Features, GraphTensors, Property, marked, per_graph
 
@@ -189,18 +190,18 @@ class Potential(TrainingRecord):
     def evaluate(self, tensors: Sequence[Any], forces: bool, stress: bool) -> dict[str, Tensor]:
         """:meth:`forward` on :meth:`tensors`, free of checks and of choices that depend on values."""
         graph = GraphTensors(*tensors)
-        differentiate = forces or stress
+        differentiate, order = forces or stress, edge_order(graph.edge_index, graph.z.numel())
         with torch.set_grad_enabled(differentiate or (self.training and torch.is_grad_enabled())):
             inputs = variables(graph, differentiate)
-            output = self.energies(graph, *inputs)
+            output = self.energies(graph, *inputs, order=order)
             if differentiate:
                 gradients = torch.autograd.grad(
                     output["energy"].sum(), inputs, create_graph=self.training, materialize_grads=True
                 )
             if forces:
-                output["forces"] = -position_gradient(gradients, graph)
+                output["forces"] = -position_gradient(gradients, graph, order)
             if stress:
-                output["stress"] = stress_tensor(inputs[0], gradients[0], graph)
+                output["stress"] = stress_tensor(inputs[0], gradients[0], graph, order)
         return output if self.training else {key: value.detach() for key, value in output.items()}
 
     def features(self, data: Data) -> Features:
@@ -209,42 +210,52 @@ class Potential(TrainingRecord):
         (edge_vec,) = variables(graph._replace(field=None), differentiate=False)
         return self._embed(graph, graph.z, edge_vec.to(self.dtype), graph.pos)[1]
 
-    def _embed(self, graph: GraphTensors, z: Tensor, edge_vec: Tensor, pos: Tensor) -> tuple[Tensor, Features]:
+    def _embed(
+        self, graph: GraphTensors, z: Tensor, edge_vec: Tensor, pos: Tensor, order: Tensor | None = None
+    ) -> tuple[Tensor, Features]:
         """Energies of all atoms ``z``, and features of those of the graph, which come first."""
-        num_nodes = graph.z.numel()
-        energy, density, orbital, *rest = cast(Any, self.model).embed(z, graph.edge_index, edge_vec)
-        species = rest[0] if rest else cast(Any, self.model).species(z)
+        num_nodes, model = graph.z.numel(), cast(Any, self.model)
+        known = {"edge_order": order} if takes(type(model).embed, "edge_order") else {}
+        energy, density, orbital, *rest = model.embed(z, graph.edge_index, edge_vec, **known)
+        species = rest[0] if rest else model.species(z)
         return energy, Features(graph, pos, species[:num_nodes], density[:num_nodes], orbital[:num_nodes])
 
-    def energies(self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None) -> dict[str, Tensor]:
-        """Energies and properties as functions of the edge vectors and, in a field, of the positions."""
+    def energies(
+        self, graph: GraphTensors, edge_vec: Tensor, pos: Tensor | None = None, *, order: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Energies and properties as functions of the edge vectors and, in a field, of the positions.
+
+        ``order`` is the :func:`~equireann_pyg.ops.edge_order` of the edges, for callers that know it already.
+        """
         output: dict[str, Any] = {}
-        vectors = edge_vec.to(self.dtype)
-        alone = self._isolation(graph, vectors)  # -> [N]
+        vectors, num_nodes = edge_vec.to(self.dtype), graph.z.numel()
+        order = edge_order(graph.edge_index, num_nodes) if order is None else order
+        alone = self._isolation(graph, vectors, order)  # -> [N]
         kinds = graph.z[:0] if alone is None else self._kinds_of(graph.z)
         z = torch.cat([graph.z, kinds])  # one isolated atom of each element beside the graph
+        among = order if alone is None else more_atoms(order, num_nodes, kinds.numel())
         if self.properties:
-            energy, features = self._embed(graph, z, vectors, graph.pos if pos is None else pos)
+            energy, features = self._embed(graph, z, vectors, graph.pos if pos is None else pos, among)
             # Where nothing differentiates the outputs, nothing is kept for it.
             with torch.set_grad_enabled(torch.is_grad_enabled() and (self.training or graph.field is not None)):
                 for part in self.properties:
                     output |= part(features)
         else:
-            energy = atomic_energies(self.model, graph, z, vectors)
+            energy = atomic_energies(self.model, graph, z, vectors, among)
         u = self.binding_energies.index_select(0, z) + self.scale * energy.double()  # -> [N + kinds]
         if alone is not None:
-            u, free = u.tensor_split([graph.z.numel()])
+            u, free = u.tensor_split([num_nodes])
             free = (graph.z.unsqueeze(1) == kinds).to(free) @ free  # of the own element, -> [N]
             u = torch.where(alone < 1, u - alone * free, 0.0)
         atomic = self.reference_energies.index_select(0, graph.z) + u  # -> [N]
         if self.repulsion is not None:
-            atomic = atomic + self.repulsion(graph.z, graph.edge_index, edge_vec, self.cutoff)
+            atomic = atomic + repulsive_energies(self.repulsion, graph, edge_vec, self.cutoff, order)
         atomic = atomic + output.pop("field_energy", 0.0)
         return {"energy": per_graph(atomic, graph.batch, graph.cell.size(0)), "atomic_energy": atomic, **output}
 
-    def _isolation(self, graph: GraphTensors, vectors: Tensor) -> Tensor | None:
+    def _isolation(self, graph: GraphTensors, vectors: Tensor, order: Tensor) -> Tensor | None:
         """Isolation of each atom, ``[N]``; None where one sees that it is next to zero, in most molecules and crystals."""
-        arguments = graph.edge_index, vectors, graph.z.numel(), self.cutoff
+        arguments = graph.edge_index, vectors, graph.z.numel(), self.cutoff, order
         if readable(vectors):
             with torch.no_grad():
                 if bool((self.switch * isolation(*arguments) < TINY).all()):

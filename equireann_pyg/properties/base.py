@@ -8,13 +8,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
 
 from equireann_pyg.graph.convert import label_of
 from equireann_pyg.graph.known import question
 from equireann_pyg.nn.exact import ExactBuffers
 from equireann_pyg.nn.layout import Layout
 from equireann_pyg.nn.plan import Plan
+from equireann_pyg.ops import row_sum
 
 
 class GraphTensors(NamedTuple):
@@ -80,7 +80,7 @@ def marked(rows: Tensor) -> tuple[bool, ...]:
 
 def per_graph(values: Tensor, batch: Tensor | None, num_graphs: int) -> Tensor:
     """Sum of atomic values ``[N, ...]`` over each graph, ``[G, ...]``; ``batch`` is None for a single graph."""
-    return values.sum(0, keepdim=True) if batch is None else scatter(values, batch, dim_size=num_graphs)
+    return values.sum(0, keepdim=True) if batch is None else row_sum(values, batch, None, num_graphs)
 
 
 class Property(Plan, ExactBuffers):

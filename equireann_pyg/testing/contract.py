@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg.graph.edges import edge_vectors
-from equireann_pyg.potential.model import takes_batch
+from equireann_pyg.potential.model import takes
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.testing import checks
 from equireann_pyg.testing.structures import randomize, sample_graphs
@@ -102,7 +102,7 @@ def assert_atomic_energies(model: torch.nn.Module, data: Data) -> None:
     inputs = {"z": data.z, "edge_index": data.edge_index, "edge_vec": vectors}
     before = {name: value.clone() for name, value in inputs.items()}
     energy = model(
-        *inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes_batch(type(model).forward) else {})
+        *inputs.values(), **({"batch": torch.zeros_like(data.z)} if takes(type(model).forward, "batch") else {})
     )
     for name, value in inputs.items():
         if not torch.equal(value, before[name]):

@@ -84,3 +84,11 @@ def test_sums_by_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(import_module(f"equireann_pyg.ops.cuda.{module}"), "LARGEST", 40)
     for name in ("gaussians", "element_linear"):
         check_derivatives(name, SIZES[0], DOUBLE)
+
+
+@on_device
+def test_what_is_not_finite_stays_in_its_graph() -> None:
+    rows, index = moved(torch.tensor([1.0, torch.nan, 3.0, 4.0]), torch.tensor([0, 2, 1, 0]), dtype=DOUBLE)
+    made = ops.row_sum(rows, index, None, 3)
+    assert made[:2].tolist() == [5, 3]
+    assert bool(made[2].isnan())

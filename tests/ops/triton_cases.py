@@ -136,6 +136,14 @@ CASES: dict[str, Case] = {
         lambda N, E, lm, n, m: (torch.randn(N, n), torch.randint(3, (N,)), torch.randn(3, n, m)),
         (0, 2),
     ),
+    "row_sum of edges": (
+        ops.row_sum,
+        lambda N, E, lm, n, m: (torch.randn(E, lm, m), *(end[1] for end in edges(N, E)), N),
+        (0,),
+    ),
+    "row_sum of graphs": (ops.row_sum, lambda N, E, lm, n, m: (torch.randn(E), torch.randint(3, (E,)), None, 3), (0,)),
+    "rows_of elements": (ops.rows_of, lambda N, E, lm, n, m: (torch.randn(3, n), torch.randint(3, (N,)), None), (0,)),
+    "rows_of atoms": (ops.rows_of, lambda N, E, lm, n, m: (torch.randn(N, n), *(end[0] for end in edges(N, E))), (0,)),
     "degree_linear": (
         ops.degree_linear,
         lambda N, E, lm, n, m: (torch.randn(N, lm, n), torch.randn(len(degrees(lm)), n, m), degrees(lm)),
