@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from equireann_pyg.elements import atomic_number
+from equireann_pyg.elements import atomic_number, check_known
 from equireann_pyg.engines.needed import needed
 from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.potential.potential import Potential
@@ -40,10 +40,16 @@ class OpenMMComputation:
         """Energy in kJ/mol and forces in kJ/mol/nm, ``[N, 3]``.
 
         Raises:
-            ValueError: as :class:`~equireann_pyg.EquiREANNCalculator`; OpenMM passes it on as an error of its own.
+            ValueError: for another number of particles, and as :class:`~equireann_pyg.EquiREANNCalculator`; OpenMM passes it on
+                as an error of its own.
         """
         unit = needed("openmm.unit")
-        self.atoms.positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+        positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)  # -> [N, 3]
+        if len(positions) != len(self.atoms):
+            raise ValueError(
+                f"openmm_force: expected {len(self.atoms)} particles, for which the force was made, got {len(positions)}"
+            )
+        self.atoms.positions = positions
         if self.atoms.pbc.all():
             self.atoms.cell = np.asarray(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom))
         self.calculator.calculate(self.atoms, ["energy", "forces"])
@@ -65,9 +71,10 @@ def openmm_force(
 
     Args:
         potential: a potential, or the file of one, see :class:`~equireann_pyg.EquiREANNCalculator`.
-        particles: an OpenMM ``Topology``, or the atomic numbers or symbols of all particles of the system, in their order.
+        particles: an OpenMM ``Topology``, a structure of ASE, or the atomic numbers or symbols of all particles of the system,
+            in their order.
         periodic: whether the particles are in the periodic box of the system, in all three directions; by default, whether
-            the topology has one.
+            the topology or structure has one.
         only: numbers of the particles that it acts on, counted from 0; by default all.
         **options: further arguments of the calculator: ``device``, ``dtype``, ``skin``, ``allow_untrained``, ...
 
@@ -76,7 +83,8 @@ def openmm_force(
 
     Raises:
         ImportError: if OpenMM is not installed, or older than 8.4.
-        ValueError: for a particle without an element, numbers in ``only`` that no particle has, and as the calculator.
+        ValueError: for a particle without an element or with one that the potential does not know, numbers in ``only`` that no
+            particle has, a structure that is periodic in one or two directions, and as the calculator.
     """
     openmm = needed("openmm")
     if not hasattr(openmm, "PythonForce"):
@@ -90,7 +98,9 @@ def openmm_force(
         raise ValueError(f"particles {without} have no element: leave virtual sites out, by `only`")
     periodic = boxed if periodic is None else periodic
     numbers = [atomic_number(kinds[number]) for number in chosen]
-    force = openmm.PythonForce(OpenMMComputation(EquiREANNCalculator(potential, **options), numbers, periodic))
+    calculator = EquiREANNCalculator(potential, **options)
+    check_known(set(numbers), calculator.potential.elements)
+    force = openmm.PythonForce(OpenMMComputation(calculator, numbers, periodic))
     force.setUsesPeriodicBoundaryConditions(periodic)
     if len(only):
         force.setParticles(chosen)
@@ -99,6 +109,10 @@ def openmm_force(
 
 def _elements(particles: Any) -> tuple[list[Any], bool]:
     """Element of each particle, None where there is none, and whether they are in a periodic box."""
+    if isinstance(particles, Atoms):
+        if particles.pbc.any() and not particles.pbc.all():
+            raise ValueError(f"a box of OpenMM is periodic in all directions, got pbc {particles.pbc.tolist()}")
+        return particles.numbers.tolist(), bool(particles.pbc.all())
     if not hasattr(particles, "atoms"):
         return list(particles), False
     kinds = [None if atom.element is None else int(atom.element.atomic_number) for atom in particles.atoms()]

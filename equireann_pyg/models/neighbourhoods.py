@@ -41,6 +41,10 @@ class Block(NamedTuple):
         """What belongs to it of edge vectors ``[E, 3]`` and of node tensors ``[N, ...]``."""
         return [edge_vec[self.edges], *(None if node is None else node.index_select(0, self.nodes) for node in nodes)]
 
+    def own(self, rows: Tensor) -> Tensor:
+        """Rows of its atoms, from those of its nodes ``[b, ...]``."""
+        return rows[self.centres]
+
 
 GraphFunction = Callable[..., Tensor]
 

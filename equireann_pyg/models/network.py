@@ -211,7 +211,7 @@ class OrbitalNetwork(Plan):
     def _iterate(self, species: Tensor, *edges: Any) -> Iterator[tuple[Tensor, Tensor]]:
         gather, own = self._gathering(species, *edges), self.domain.own
         coefficient = rows_of(self.coefficient, species)  # -> [N, n]
-        orbital = own(gather(None, coefficient, None))  # -> [N, lm, n]
+        orbital = gather(None, coefficient, None)  # -> [N, lm, n]
         coefficient, species, orbital_sum = own(coefficient), own(species), orbital
         for t, rule in enumerate([*self.rules, None]):
             (features,) = self.by_rows(partial(self._features, t), orbital, species)  # -> [N, k]
@@ -220,39 +220,35 @@ class OrbitalNetwork(Plan):
                 orbital_sum = rule.gathered(orbital_sum, orbital) if t else orbital
                 coefficient, *carried = self.by_rows(rule, features, coefficient, orbital, orbital_sum, species)
                 known, *messages = self.domain.everywhere(coefficient, *carried)
-                orbital = own(gather(rule, known, messages[0] if messages else None))  # -> [N, lm, n] or [N, lm, n + m]
+                orbital = gather(rule, known, messages[0] if messages else None)  # -> [N, lm, n] or [N, lm, n + m]
 
     def _gathering(
         self, species: Tensor, edge_index: Tensor, edge_vec: Tensor, order: Tensor | None
     ) -> Callable[..., Tensor]:
         """What makes orbitals of a rule, or None at first, coefficients, and messages or None: at once or in blocks."""
-        size, atoms = self.block_size, species.numel()
+        size, atoms, own = self.block_size, species.numel(), self.domain.own
         if size is None or max(atoms, edge_index.size(1) / EDGES) <= size:
             order = edge_order(edge_index, atoms) if order is None else order
-            return self._gathering_at_once(edge_index, order, edge_vec, species)
+            return self._gathering_at_once(edge_index, order, edge_vec, species, own)
         graph = Neighbourhoods(edge_index, edge_vec, atoms, size)
 
         def of_block(rule: MessageRule | None, block: Block, vec: Tensor, species: Tensor, *fields: Tensor) -> Tensor:
-            gather = self._gathering_at_once(block.edge_index, block.order, vec, species)
-            return gather(rule, *fields, block.centres)
+            gather = self._gathering_at_once(block.edge_index, block.order, vec, species, block.own)
+            return gather(rule, *fields)
 
-        return lambda rule, *fields: graph.evaluate(partial(of_block, rule), species, *fields)
+        return lambda rule, *fields: own(graph.evaluate(partial(of_block, rule), species, *fields))
 
     def _gathering_at_once(
-        self, edge_index: Tensor, order: Tensor, edge_vec: Tensor, species: Tensor
+        self, edge_index: Tensor, order: Tensor, edge_vec: Tensor, species: Tensor, own: Callable[[Tensor], Tensor]
     ) -> Callable[..., Tensor]:
-        radial, angular, *envelopes = self.basis(edge_vec, species[edge_index[0]], species[edge_index[1]])
-        edges = Edges(edge_index, order, radial, angular, *envelopes)  # once for all iterations
+        ends = species[edge_index[0]], species[edge_index[1]]
+        radial, angular, envelope, radial_envelope = self.basis(edge_vec, *ends)
+        edges = Edges(edge_index, order, radial, angular, envelope, radial_envelope, own)  # once for all iterations
 
-        def gather(
-            rule: MessageRule | None, coefficient: Tensor, message: Tensor | None, centres: slice | None = None
-        ) -> Tensor:
+        def gather(rule: MessageRule | None, coefficient: Tensor, message: Tensor | None) -> Tensor:
             if rule is None:
-                orbital = self.conv.over(edges, coefficient, None, edges.envelope)
-            else:
-                orbital = rule.neighbour_sum(self.conv, coefficient, message, edges)
-            orbital = orbital if centres is None else orbital[centres]
-            return orbital if rule is None else rule.normalized(orbital)
+                return self.conv.over(edges, coefficient, None, edges.envelope)
+            return rule.normalized(rule.neighbour_sum(self.conv, coefficient, message, edges))
 
         return gather
 

@@ -2,6 +2,7 @@ r"""The one heavy operation: sum atomic orbitals, and the neighbours' own orbita
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,11 @@ from equireann_pyg.ops import edge_order, orbital_sum
 
 STEPS = ("propagate", "message", "aggregate", "message_and_aggregate")
 """Steps of a PyG layer that can be watched by hooks."""
+
+
+def of_all(rows: Tensor) -> Tensor:
+    """Rows of all nodes."""
+    return rows
 
 
 class Edges(NamedTuple):
@@ -36,6 +42,9 @@ class Edges(NamedTuple):
 
     radial_envelope: Tensor
     """That of the radial functions, ``[E]``."""
+
+    centres: Callable[[Tensor], Tensor] = of_all
+    """From rows of all nodes ``[N, ...]`` those of the C nodes whose sums are wanted, ``[C, ...]``: edges end in no others."""
 
 
 class OrbitalConv(MessagePassing):
@@ -119,8 +128,9 @@ class OrbitalConv(MessagePassing):
         )  # -> [N, lm, n] or [N, lm, n + m]
 
     def over(self, edges: Edges, coefficient: Tensor, orbital: OptTensor, envelope: Tensor) -> Tensor:
-        """The same, with all that is known of the edges in one."""
-        return self(coefficient, orbital, edges.edge_index, edges.radial, edges.angular, envelope, edges.order)
+        """The same, with all that is known of the edges in one; of the centres alone, ``[C, lm, n]`` or ``[C, lm, n + m]``."""
+        of_nodes = self(coefficient, orbital, edges.edge_index, edges.radial, edges.angular, envelope, edges.order)
+        return edges.centres(of_nodes)
 
     def _fusible(self) -> bool:
         """Whether one operator may stand in for ``propagate``: a plain sum of our messages that nobody watches."""

@@ -80,11 +80,11 @@ class Directed(Separate):
             self.coupling_along.reset_parameters()
 
     def neighbour_sum(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
-        """Local orbitals, messages as they are, and messages along their bonds, ``[N, lm, n + 2 m]``."""
+        """Local orbitals, messages as they are, and messages along their bonds, ``[C, lm, n + 2 m]`` of the centres."""
         assert message is not None
-        orbital = super().neighbour_sum(conv, coefficient, message, edges)  # -> [N, lm, n + m]
+        orbital = super().neighbour_sum(conv, coefficient, message, edges)  # -> [C, lm, n + m]
         low = message[:, : (self.max_degree + 1) ** 2]  # -> [N, l'm', m]
         weight = self.filtered(edges.radial, edges.envelope, self.directed_filter)  # -> [E, m]
         along = edges._replace(radial=weight.repeat(1, low.size(1)))  # g for each component, [E, l'm' m]
-        outer = conv.over(along, low.flatten(1), None, edges.envelope)  # -> [N, lm, l'm' m]
+        outer = conv.over(along, low.flatten(1), None, edges.envelope)  # -> [C, lm, l'm' m]
         return torch.cat([orbital, self.coupling_along(outer.unflatten(2, low.shape[1:]))], dim=2)

@@ -76,7 +76,7 @@ class MessageRule(Plan):
         return before + orbital
 
     def neighbour_sum(self, conv: OrbitalConv, coefficient: Tensor, message: Tensor | None, edges: Edges) -> Tensor:
-        """The sum over neighbours, ``[N, lm, n]`` or ``[N, lm, n + m]``, as :class:`~equireann_pyg.nn.OrbitalConv` makes it."""
+        """The sum over neighbours of the centres that :class:`~equireann_pyg.nn.OrbitalConv` makes, ``[C, lm, n]`` or more."""
         (weight,) = self.edge_filter(edges.radial, edges.envelope, edges.radial_envelope)
         return conv.over(edges, coefficient, message, weight)
 

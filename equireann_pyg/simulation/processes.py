@@ -38,7 +38,8 @@ def calculator_of_all(
         graphed: replay recorded evaluations, on a CUDA device and in one process.
 
     Raises:
-        ValueError: for a committee or recorded evaluations on several processes, and whatever the calculators refuse.
+        ValueError: for a committee, an exported file or recorded evaluations on several processes, and whatever the calculators
+            refuse.
         LostProcess: if another process has ended, or does not answer.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -47,6 +48,10 @@ def calculator_of_all(
     if len(models) > 1:
         raise ValueError(
             f"a committee of {len(models)} works in one process: name one model, or start without torchrun"
+        )
+    if Path(models[0]).suffix == ".pt2":
+        raise ValueError(
+            f"{models[0]}: exported files work in one process: name the checkpoint, or start without torchrun"
         )
     if graphed:
         raise ValueError(

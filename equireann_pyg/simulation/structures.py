@@ -13,14 +13,21 @@ from equireann_pyg.elements import SYMBOLS
 FARTHEST = 1.0
 """Angstrom that an atom may move in a step: ten times the way of a hydrogen atom at 3000 K in 1 fs."""
 
+POTENTIALS = {".ckpt", ".pt", ".pt2"}
+"""Endings of files of potentials."""
+
 
 def one_structure(file: str | Path) -> Atoms:
     """The structure of a file, ``name@0`` where there are several.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or has several frames.
+        ValueError: if it cannot be read, is a potential, or has several frames.
     """
+    if Path(file).suffix in POTENTIALS and Path(file).is_file():
+        raise ValueError(
+            f"{file}: a potential where the structure is expected: name potentials first, the structure last"
+        )
     frames = read_frames(file)
     if len(frames) > 1:
         raise ValueError(

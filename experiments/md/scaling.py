@@ -1,6 +1,6 @@
 """One crystal on one and on two processes: time, memory and messages, and what they let one expect of more.
 
-    python -m experiments.md.scaling [--atoms 2048] [--steps 4] [--out FOLDER]
+    python -m experiments.md.scaling [--atoms 2048] [--steps 30] [--out FOLDER]
 
 Copper, energy, forces and stress by EquiREANN-plus-s and -m in float32 with random weights, one thread for each process.
 Strong scaling divides the atoms, weak scaling has as many for each process. Times are the shortest of the steps:
@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--atoms", type=int, default=864)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = parser.parse_args(arguments)
     rows: list[Row] = []

@@ -166,6 +166,7 @@ def test_momenta_of_the_file_and_atoms_that_are_held() -> None:
         (["copper.pt", "slab.xyz", "--ensemble", "npt"], "npt: a vacuum of 12.6 Angstrom along c"),
         (["water.pt", "water.xyz", "--ensemble", "npt"], "a period in all three directions, got pbc [False"),
         (["copper.pt", "held.xyz", "--ensemble", "npt"], "npt: expected no atoms that are held"),
+        (["copper.xyz", "copper.pt"], "copper.pt: a potential where the structure is expected"),
         (["copper.pt", "two.xyz"], "two.xyz: 2 frames, expected one: name it, two.xyz@0 say"),
     ],
 )  # fmt: skip

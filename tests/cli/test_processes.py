@@ -53,6 +53,18 @@ def test_two_processes_relax_as_one_does(folder: Path) -> None:
     assert together.get_potential_energy() == pytest.approx(alone.get_potential_energy(), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["copper.pt2", "many.xyz"], "copper.pt2: exported files work in one process"),
+        (["copper.pt", "copper.pt", "many.xyz"], "a committee of 2 works in one process"),
+    ],
+)
+def test_what_works_in_one_process(words: list[str], said: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert said in run("md", *words, "--temperature", "300").message
+
+
 @pytest.mark.slow
 def test_all_processes_end_with_an_error(folder: Path) -> None:
     committee = on_two("md", "copper.pt", "copper.pt", "many.xyz", "--temperature", "300")

@@ -51,13 +51,18 @@ def topology_of(atoms: Atoms) -> Any:
     return topology
 
 
-@pytest.mark.parametrize("by", ["numbers", "symbols", "topology"])
+@pytest.mark.parametrize("by", ["numbers", "symbols", "structure", "topology"])
 @pytest.mark.parametrize("periodic", [False, True])
 def test_energy_and_forces_are_those_of_the_calculator(periodic: bool, by: str) -> None:
     pytest.importorskip("openmm.app")
     atoms, made = structure(periodic), potential(ELEMENTS)
-    kinds = {"numbers": atoms.numbers, "symbols": list(atoms.symbols), "topology": topology_of(atoms)}
-    force = openmm_force(made, kinds[by], None if by == "topology" else periodic)
+    kinds = {
+        "numbers": atoms.numbers,
+        "symbols": list(atoms.symbols),
+        "structure": atoms,
+        "topology": topology_of(atoms),
+    }
+    force = openmm_force(made, kinds[by], None if by in ("structure", "topology") else periodic)
     assert force.usesPeriodicBoundaryConditions() == periodic
     simulation = context(atoms, force)
     atoms.calc = EquiREANNCalculator(made)
@@ -117,6 +122,12 @@ def test_what_is_refused() -> None:
         openmm_force(made, [*atoms.numbers, None])
     with pytest.raises(ValueError, match="only: expected numbers from 0 to 8"):
         openmm_force(made, atoms.numbers, only=[9])
+    with pytest.raises(ValueError, match="unknown element Cu: this model was made for H, C, O"):
+        openmm_force(made, ["Cu"])
+    with pytest.raises(ValueError, match=r"periodic in all directions, got pbc .True, True, False"):
+        openmm_force(made, Atoms("H", pbc=[True, True, False]))
+    with pytest.raises(mm.OpenMMException, match="expected 8 particles, for which the force was made, got 9"):
+        context(atoms, openmm_force(made, atoms.numbers[1:])).getState(energy=True)
     simulation = context(atoms, openmm_force(made, atoms.numbers))
     atoms.positions[1] = atoms.positions[0]
     simulation.setPositions(0.1 * atoms.positions)

@@ -97,8 +97,9 @@ def _compile(folder: Path, made: Path) -> None:
     from equireann_pyg.ops.extension import kernels_file  # imports torch, for which LAMMPS does not wait
 
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
-    if compiler is None:
-        raise OSError("no C++ compiler found: install one or name one in CXX")
+    if compiler is None or shutil.which(compiler) is None:
+        found = "no C++ compiler found" if compiler is None else f"CXX names {compiler}, which is not there"
+        raise OSError(f"{found}: install one or name one in CXX")
     torch, lammps = _place("torch"), _place("lammps")
     api, headers = torch / "include/torch/csrc/api/include", lammps / "include/lammps"
     includes = [torch / "include", api, headers, _of_mpich("mpi.h").parent, folder]
