@@ -17,9 +17,10 @@ FREE_GIB := $(shell awk '/MemAvailable/ {print int($$2 / 1048576)}' /proc/meminf
 quickstart: .venv/.installed
 	$(BIN)/equireann quickstart
 
-# Two processes, each with whole files: tests of one file share what they have trained.
+# Two processes, each with whole files: tests of one file share what they have trained. In the order of names, for files of few
+# tests would else be last, and these are often the longest.
 test: .venv/.tested lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.tested
 	$(BIN)/python -m pytest -m slow

@@ -120,6 +120,7 @@ def test_weights_that_are_not_finite(block_size: int | None) -> None:
         calculator.get_potential_energy(molecule("H2O"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)`:FutureWarning")  # inside of torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler imports what it likes
 def test_exported_potentials(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         assert_close(actual[name][known], value[known], tolerance, name)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_compiled_inference(dtype: torch.dtype) -> None:
     made = potential(dtype)
     compiled = CompiledPotential(made)

@@ -41,8 +41,9 @@ def small_potential(training: bool) -> tuple[Potential, Any]:
     return potential, potential.tensors(random_cluster([1, 6], 3.0, 4).to(DEVICE))
 
 
+@pytest.mark.slow
 @on_device
-@pytest.mark.parametrize("training", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("training", [False, True])
 def test_a_traced_potential_reads_its_tables_once(training: bool, reads: list[int]) -> None:
     potential, tensors = small_potential(training)
     graph = trace(potential, tensors, forces=True, stress=False)
