@@ -156,6 +156,45 @@ def test_new_elements_start_near_their_energies():
     assert float(scaling.scale[row].sub(1).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("first", ["H2", "H2O"])
+def test_a_new_element_that_the_sample_misses(first, monkeypatch):
+    """A sample takes every second frame of a set, which may be those without it."""
+    monkeypatch.setattr("equireann_pyg.training.finetuning.SAMPLE", 8)
+    potential = Potential(model("EquiREANN", ["H"]))
+    prepare_potential(potential, graphs("H2"))
+    add_elements(potential, ["O"])
+    kinds = {name: graphs(name, count=8, shift=-500.0) for name in ("H2", "H2O")}
+    second = {"H2": "H2O", "H2O": "H2"}[first]
+    frames = [frame for pair in zip(kinds[first], kinds[second], strict=True) for frame in pair]
+    adapt_potential(potential, frames)
+    labels = torch.cat([data.energy for data in kinds["H2O"]])
+    assert float((energies(potential, kinds["H2O"]) - labels).abs().max()) < 0.02 * float(labels.abs().max())
+    assert float(potential.reference_energies[8]) < -100
+
+
+def test_a_new_element_without_an_energy():
+    potential = trained()
+    add_elements(potential, ["O"])
+    frames = graphs("CH4", "H2O")
+    for data in frames:
+        if bool((data.z == 8).any()):
+            data.energy = torch.full_like(data.energy, torch.nan)
+    with pytest.raises(ValueError, match="no frame with O, which is new, has an energy"):
+        adapt_potential(potential, frames)
+    adapt_potential(potential, frames, references={"O": -432.0})
+    assert float(potential.reference_energies[8]) == -432
+
+
+def test_references_without_a_use(caplog):
+    with pytest.raises(ValueError, match="references: that of H is kept in further training: leave it out, or"):
+        adapt_potential(trained(), graphs("CH4"), references={"H": -13.6})
+    potential = trained()
+    adapt_potential(potential, graphs("CH4"), "references", {"H": -13.6})
+    assert float(potential.reference_energies[1]) == -13.6
+    adapt_potential(potential, graphs("H2"), "references")
+    assert "the training set has no C, whose references stay those of the earlier data" in caplog.text
+
+
 @pytest.mark.parametrize("refit", ["nothing", "references", "references_and_scale"])
 def test_references_are_kept_or_refitted(refit):
     potential = trained()
@@ -210,6 +249,8 @@ def test_a_task_has_one_source(tmp_path):
         PotentialTask(model("EANN", ["H"]), init_from=str(tmp_path / "p.pt"))
     with pytest.raises(ValueError, match="parts of its own"):
         PotentialTask(trained(), properties=[Dipole([8])])
+    with pytest.raises(ValueError, match="model, properties and repulsion: leave these out"):
+        PotentialTask(init_from=str(tmp_path / "p.pt"), repulsion=nn.ZBL())
     assert PotentialTask(init_from=str(tmp_path / "p.pt")).potential.training
 
 

@@ -10,8 +10,9 @@ from ase.io import write
 import equireann_pyg
 from equireann_pyg import graph
 from equireann_pyg.data import AtomsDataset
+from equireann_pyg.data.report import similar_names
 from equireann_pyg.graph import from_ase, labels
-from equireann_pyg.graph.labels import ALIASES, KINDS, LabelKeys, meaning, read_labels, similar_names
+from equireann_pyg.graph.labels import ALIASES, KINDS, LabelKeys, meaning, read_labels
 
 FORCES = np.arange(1.0, 10.0).reshape(3, 3)
 

@@ -141,13 +141,26 @@ def test_some_isolated_atoms_are_held_fixed_and_said(caplog: pytest.LogCaptureFi
     assert max(map(abs, residual)) > 1
 
 
-def test_what_is_no_isolated_atom() -> None:
+def test_references_that_are_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    made = potential()
+    prepare_potential(made, bound() + ISOLATED)
+    assert "replaced" not in caplog.text
+    made = potential()
+    made.set_references(FREE)
+    prepare_potential(made, bound())
+    assert "the reference energies that the potential has are replaced" in caplog.text
+
+
+def test_what_is_no_isolated_atom(caplog: pytest.LogCaptureFixture) -> None:
     dense = graph(Atoms("C", cell=[2, 2, 2], pbc=True), -1000.0)
     assert dense.edge_index.size(1) > 0
     ion = free("H", 0.0, charge=1.0)
     assert isolated_atoms([dense, ion, free("O", float(FREE["O"]), external_field=[0, 0, 0.1])]) == {}
     assert isolated_atoms([free("H", -1.0), free("H", -1.5)]) == {}  # which of them?
+    assert "single atoms of H have energies from -1.5 to -1 eV, so none is its reference" in caplog.text
+    caplog.clear()
     assert isolated_atoms([free("H", -1.0), free("H", -1.5), free("H", -2.0, config_type="isolated atom")]) == {1: -2.0}
+    assert not caplog.records
     assert isolated_atoms([free("H", -1.0), free("H", -1.0)]) == {1: -1.0}
     with pytest.raises(ValueError, match=r"isolated atoms of H have energies from -2 to -1 eV: keep the frame"):
         isolated_atoms([free("H", energy, config_type="IsolatedAtom") for energy in (-1.0, -2.0)])

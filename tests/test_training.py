@@ -179,3 +179,23 @@ def test_a_model_that_cannot_be_stored_is_refused_before_it_is_trained(tmp_path:
     trainer = lightning.Trainer(max_epochs=1, logger=False, default_root_dir=tmp_path, enable_progress_bar=False)
     with pytest.raises(TypeError, match="arguments without names"):
         trainer.fit(task, DataLoader([]), DataLoader([]))
+
+
+@pytest.mark.parametrize(
+    ("interval", "end", "rises"), [("epoch", 1, True), ("epoch", 2, False), ("step", 3, True), ("step", 4, False)]
+)
+def test_a_cosine_that_is_over_before_the_training(graphs, interval, end, rises, recwarn):
+    """Two epochs of two steps."""
+    schedule = Schedule(
+        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=end), interval=interval
+    )
+    task = PotentialTask(small(), schedule=schedule)
+    prepare_potential(task.potential, graphs)
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(task, DataLoader(graphs[:4], batch_size=2), DataLoader(graphs[4:6]))
+    said = [str(warning.message) for warning in recwarn if "rises again" in str(warning.message)]
+    assert len(said) == rises
+    assert all(f"T_max = {end} of {2 if interval == 'epoch' else 4} {interval}s" in text for text in said)

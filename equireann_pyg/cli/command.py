@@ -272,6 +272,8 @@ def _cutoff(task: PotentialTask) -> float:
 
 
 def _labels(task: PotentialTask) -> list[str]:
-    """Labels that a task trains or tests on; charges and fields of whole graphs matter to properties only."""
+    """Labels that a task trains or tests on; charges and fields of whole graphs matter to some properties only."""
     properties = [name for name in task.potential.scales() if name not in ("energy", "forces", "stress")]
-    return ["energy", "forces", "stress", *properties, *(CONDITIONS if properties else ())]
+    field = any(part.uses_field for part in task.potential.properties)
+    conditions = [name for name in CONDITIONS if properties and (field or name != "field")]
+    return ["energy", "forces", "stress", *properties, *conditions]

@@ -19,6 +19,14 @@ from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.state import State, check_settings, find_state, read_state
 from equireann_pyg.simulation.structures import has_momenta, one_structure
 
+USED_BY = {
+    "pressure": ("npt",),
+    "barostat_time": ("npt",),
+    "thermostat": ("nvt",),  # npt has a Langevin thermostat
+    "thermostat_time": ("nvt", "npt"),
+}
+"""Ensembles that an option is for."""
+
 
 def parser() -> ArgumentParser:
     """Options of ``equireann md``."""
@@ -34,11 +42,18 @@ def parser() -> ArgumentParser:
     made.add_argument("--timestep", type=float, default=0.5, help="fs")
     made.add_argument("--temperature", type=float | None, default=None, help="K")
     made.add_argument("--pressure", type=float | None, default=None, help="GPa, for npt; default: 0")
-    made.add_argument("--thermostat", type=Literal["langevin", "bussi"], default="langevin", help="for nvt")
     made.add_argument(
-        "--thermostat_time", type=float, default=100.0, help="fs in which the temperature comes to its mean"
+        "--thermostat", type=Literal["langevin", "bussi"] | None, default=None, help="for nvt; default: langevin"
     )
-    made.add_argument("--barostat_time", type=float, default=1000.0, help="likewise fs for the volume, in npt")
+    made.add_argument(
+        "--thermostat_time",
+        type=float | None,
+        default=None,
+        help="fs in which the temperature comes to its mean; default: 100",
+    )
+    made.add_argument(
+        "--barostat_time", type=float | None, default=None, help="likewise fs for the volume, in npt; default: 1000"
+    )
     made.add_argument(
         "--draw",
         type=bool | None,
@@ -111,20 +126,21 @@ def ensemble_of(options: Any) -> Ensemble:
     Raises:
         ValueError: for a quantity that is missing or cannot be.
     """
-    if options.pressure is not None and options.ensemble != "npt":
-        raise ValueError(
-            f"--pressure {options.pressure:g}: only --ensemble npt keeps a pressure, got {options.ensemble}"
-        )
+    for name, ensembles in USED_BY.items():
+        if (value := getattr(options, name)) is not None and options.ensemble not in ensembles:
+            raise ValueError(f"--{name} {value}: only for --ensemble {' or '.join(ensembles)}, got {options.ensemble}")
     if options.ensemble == "nve":
         if options.temperature is not None and not 0 <= options.temperature < float("inf"):
             raise ValueError(f"--temperature: expected 0 K or more, got {options.temperature:g}")
         return NVE(options.timestep)
     if options.temperature is None:
         raise ValueError(f"--ensemble {options.ensemble}: at which --temperature, in K?")
-    bath = options.timestep, options.temperature, options.thermostat_time
+    thermostat_time = 100.0 if options.thermostat_time is None else options.thermostat_time
+    bath = options.timestep, options.temperature, thermostat_time
     if options.ensemble == "npt":
-        return LangevinNPT(*bath, options.pressure or 0.0, options.barostat_time)
-    return {"langevin": LangevinNVT, "bussi": BussiNVT}[options.thermostat](*bath)
+        barostat_time = 1000.0 if options.barostat_time is None else options.barostat_time
+        return LangevinNPT(*bath, options.pressure or 0.0, barostat_time)
+    return {"langevin": LangevinNVT, "bussi": BussiNVT}[options.thermostat or "langevin"](*bath)
 
 
 def files_and_state(options: Any) -> tuple[RunFiles, tuple[State, dict[str, Any]] | None]:
@@ -141,6 +157,11 @@ def files_and_state(options: Any) -> tuple[RunFiles, tuple[State, dict[str, Any]
         return files, None
     if options.overwrite:
         raise ValueError("--restart goes on with a run, --overwrite replaces it: leave out one of them")
+    for name in ("draw", "log"):
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(
+                f"--{name} {value}: --restart goes on with the files and velocities of the run: leave it out"
+            )
     path = find_state(options.restart, state_beside(options.trajectory))
     state, mark = read_state(path)
     return files_of(path, mark), (state, mark)

@@ -30,7 +30,7 @@ from equireann_pyg.potential.checkpoint import load_plain
 
 Files = str | Path | Sequence[str | Path]
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 MANY = 300
 """From this number of frames on, graphs are built in several threads and with a progress bar."""
 

@@ -27,6 +27,7 @@ PLAIN = "species:S:1:pos:R:3"
 """Columns of a frame that does not name any."""
 
 SPELLINGS = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+CELLS = {"cell", "box", "unit_cell", "unitcell"}
 TENSORS = {"stress", "virial"}
 QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{(?:\\.|[^}\\])*\}|\[(?:\\.|[^\]\\])*\]"""
 WORD = rf"""(?:\\.|{QUOTED}|[^\s="'{{\[\\])+"""
@@ -172,6 +173,11 @@ def _check_cell(info: dict[str, Any]) -> None:
         if lattice.dtype.kind not in "if" or lattice.shape != (9,) or not np.isfinite(lattice).all():
             raise ValueError(f"Lattice: expected nine numbers in quotes, got {_shown(info['Lattice'])}")
         info["Lattice"] = lattice.reshape((3, 3), order="F")
+    for key in info if "Lattice" not in info else ():
+        if key.lower() in CELLS and np.size(info[key]) in (3, 6, 9) and np.asarray(info[key]).dtype.kind in "if":
+            raise ValueError(
+                f"{key!r} looks like a cell, which is called Lattice in extended XYZ: nine numbers, or remove it"
+            )
     if "pbc" in info:
         pbc = np.asarray(info["pbc"])
         loose = pbc.ndim == 0 and bool({"T", "F"} & info.keys())

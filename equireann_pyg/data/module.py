@@ -17,7 +17,7 @@ from equireann_pyg.data.batches import Batches
 from equireann_pyg.data.dataset import AtomsDataset, file_list
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.data.report import LabelReport, keys_found, print_report
-from equireann_pyg.data.split import ValidationSplit
+from equireann_pyg.data.split import ValidationSplit, common
 from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.moved import renamed
@@ -75,6 +75,10 @@ class AtomsDataModule(lightning.LightningDataModule):
         new = [report for name in self.reports if name not in before for report in self.reports[name]]
         if new and self._processes()[1] == 0:
             print_report(new)
+        if new and (number := common(self.datasets.get("train", ()), self.datasets.get("val", ()))):
+            LOGGER.warning(
+                f"{number} of the validation frames are in the training set, too: validation errors are too small"
+            )
         for name, dataset in self.datasets.items():
             self.batches.check(dataset, f"{name} set, frame")
         if stage == "fit" and self._processes()[1] == 0:
@@ -104,6 +108,8 @@ class AtomsDataModule(lightning.LightningDataModule):
             labels = [name for name in CONDITIONS if labels is None or name in labels]
         dataset = AtomsDataset(files, self.cutoff, self.keys, labels=labels)
         if not labelled:
+            for name in sorted(set(labels or ()) - {name for report in dataset.reports for name in report.sources}):
+                LOGGER.info(f"{name}: zero, for no frame has '{getattr(self.keys or LabelKeys(), name)}'")
             return dataset.graphs
         self.reports[name] = dataset.reports
         if not any(report.count("energy") for report in dataset.reports):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from equireann_pyg.graph.labels import EXPECTED, KINDS, LABELS, FrameLabels, LabelKeys, label_places, similar_names
+from equireann_pyg.data.doubts import counted, odd, wrong
+from equireann_pyg.graph.labels import (
+    EXPECTED,
+    KINDS,
+    LABELS,
+    VIRIAL,
+    FrameLabels,
+    LabelKeys,
+    fits,
+    label_places,
+    meaning,
+)
 
 
 @dataclass
@@ -47,7 +58,7 @@ class LabelReport:
 
 
 def make_report(
-    file: str, frames: Sequence[Atoms], found: Iterable[FrameLabels], labels: Sequence[str], notes: Sequence[str]
+    file: str, frames: Sequence[Atoms], found: Sequence[FrameLabels], labels: Sequence[str], notes: Sequence[str]
 ) -> LabelReport:
     """Count the labels of a file.
 
@@ -70,9 +81,11 @@ def make_report(
             malformed.setdefault(name, []).append((index, why))
     for name, keys in report.sources.items():
         if set(keys) != {getattr(LabelKeys, name)}:
-            report.notes.append(f"{name}: read from {_counted(keys)}")
+            virial = name == "stress" and all(VIRIAL.match(key) for key in keys)
+            report.notes.append(f"{name}: {'minus, over the volume, ' if virial else 'read from '}{_counted(keys)}")
     report.notes += [f"{key}: {why}{_part(count, len(frames))}" for (key, why), count in unused.items()]
-    report.notes += notes
+    report.notes += [*notes, *counted(odd, frames, found)]
+    report.losses += counted(wrong, frames, found)
     for name, cases in malformed.items():
         report.losses.append(f"{name}: not used, frame {cases[0][0]}: {cases[0][1]}{_part(len(cases), len(frames))}")
     return report
@@ -113,6 +126,17 @@ def check_names(report: LabelReport, frames: Sequence[Atoms], keys: LabelKeys, a
             if asked:
                 raise ValueError(f"{report.file}: {text}, or --data.keys.{name}=null to go without")
             report.losses.append(text)
+
+
+def similar_names(name: str, atoms: Atoms) -> list[str]:
+    """Names under which a structure has something that could be a label, though not in common use."""
+    return sorted(
+        key
+        for place in label_places(atoms).values()
+        for key, value in place.items()
+        if name[:5] in key.lower() and "per_atom" not in key.lower() and meaning(key) is None
+        if fits(value, name, len(atoms))
+    )
 
 
 def keys_found(atoms: Atoms) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import torch
 from torch_geometric.data import Data
@@ -36,3 +37,14 @@ class ValidationSplit:
         order.sort(key=lambda index: bool(frames[index].edge_index.numel() == 0))
         train, val = sorted(order[count:]), sorted(order[:count])
         return [frames[index] for index in train], [frames[index] for index in val]
+
+
+def common(first: Sequence[Data], second: Sequence[Data]) -> int:
+    """Number of frames of the second set whose structure is in the first one, too, to the last digit."""
+    known = {_structure(data) for data in first} if len(second) else set()
+    return sum(_structure(data) in known for data in second)
+
+
+def _structure(data: Data) -> bytes:
+    parts = (data.z, data.pos, data.cell)
+    return sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts)).digest()

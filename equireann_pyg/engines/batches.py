@@ -73,7 +73,8 @@ class BatchEvaluator:
             potential = load_potential(potential)
         self.potential = deepcopy(potential)
         whole = self.whole
-        whole.model.to(dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        for part in (whole.model, whole.properties):
+            part.to(dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
         whole.to(usable_device(device)).eval().requires_grad_(False)
         whole.allow_untrained = allow_untrained
 

@@ -70,6 +70,9 @@ GRADIENTS = ("gradient", "gradients", "grad", "energy_gradient")
 """Names of minus the forces, which are refused."""
 
 MARK = re.compile(r"^(ref|reference|dft|qm|target)[_-]|[_-](ref|reference|dft|qm|target)$", re.IGNORECASE)
+VIRIAL = re.compile(r"(?!.*stress)(.*[_-])?virials?(?![a-z])", re.IGNORECASE)
+"""Names of a virial."""
+
 LAST_RESORT = "free_energy"
 """Taken for the energy only in a file without any other: it has the electrons' entropy in it."""
 
@@ -85,8 +88,8 @@ class LabelKeys:
     Args:
         energy: total energy in eV.
         forces: forces in eV/Angstrom.
-        stress: stress in eV/Angstrom^3, ASE's sign (positive under tension), or a virial in eV; 6 (Voigt: xx yy zz yz xz
-            xy), 9 or 3 x 3 numbers.
+        stress: stress in eV/Angstrom^3, ASE's sign (positive under tension), or a virial in eV, if it has that word in its
+            name; 6 (Voigt: xx yy zz yz xz xy), 9 or 3 x 3 numbers.
         dipole: dipole moment in e Angstrom.
         polarizability: polarizability in e Angstrom^2/V; 6 (Voigt), 9 or 3 x 3 numbers.
         charges: partial charges in e.
@@ -201,7 +204,7 @@ def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], 
     usable: dict[str, Any] = {}
     for key in names:
         value = _look_up(key, KINDS[name], places)
-        if value is None or (usual and len(key) == 1 and not _fits(value, name, len(atoms))):
+        if value is None or (usual and len(key) == 1 and not fits(value, name, len(atoms))):
             continue
         if _is(key, GRADIENTS):
             if not usable:
@@ -210,7 +213,7 @@ def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], 
                     "or go without by --data.keys.forces=null"
                 )
             continue
-        if _is(key, ("virial", "virials")) and name == "stress" and atoms.cell.rank < 3:
+        if VIRIAL.match(key) and name == "stress" and atoms.cell.rank < 3:
             result.unused[key] = "no cell volume"
             continue
         usable[key] = _label(name, key, value, result.values[name].shape, atoms)
@@ -243,7 +246,8 @@ def _look_up(key: str, kind: Label, places: Places) -> Any:
     return next(iter(found.values()), None)
 
 
-def _fits(value: Any, name: str, size: int) -> bool:
+def fits(value: Any, name: str, size: int) -> bool:
+    """Whether a value has the shape of a label, for a structure of so many atoms."""
     value, kind = np.asarray(value), KINDS[name]
     shape = (size, *kind.shape) if kind.per_atom else kind.shape
     return value.dtype.kind in "iuf" and (value.shape == shape or (kind.shape == (3, 3) and value.size in (6, 9)))
@@ -264,7 +268,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
         raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {got}")
     if not np.isfinite(value).all():
         raise ValueError(f"label '{key}' is not finite: remove the label or the frame")
-    if name == "stress" and _is(key, ("virial", "virials")):
+    if name == "stress" and VIRIAL.match(key):
         value = -value / atoms.get_volume()
     return value.reshape(shape)
 
@@ -287,14 +291,3 @@ def _note_unused(result: FrameLabels, places: Places, keys: LabelKeys, labels: C
             result.unused[key] = f"keys.{name} is {getattr(keys, name)}"
         elif name not in result.malformed and _look_up(key, KINDS[name], places) is not None:
             result.unused[key] = "other frames have a better name"
-
-
-def similar_names(name: str, atoms: Atoms) -> list[str]:
-    """Names under which a structure has something that could be a label, though not in common use."""
-    return sorted(
-        key
-        for place in label_places(atoms).values()
-        for key, value in place.items()
-        if name[:5] in key.lower() and "per_atom" not in key.lower() and meaning(key) is None
-        if _fits(value, name, len(atoms))
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from ase.calculators.calculator import Calculator, all_changes
 from torch_geometric.data import Data
 
 from equireann_pyg.elements import SYMBOLS, check_known
+from equireann_pyg.graph.conditions import conditions_of, in_field
 from equireann_pyg.graph.convert import ase_results, from_ase, voigt
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.graph.known import to_device
-from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.graph.radius import COINCIDENT
 from equireann_pyg.graph.transfer import fetched, sent
 from equireann_pyg.inference.blocks import BlockPotential
@@ -26,9 +27,6 @@ from equireann_pyg.potential.checkpoint import load_potential
 from equireann_pyg.potential.devices import refuse_tf32, usable_device
 from equireann_pyg.potential.local_stress import atomic_stress
 from equireann_pyg.potential.potential import Potential
-
-KEYS = {name: getattr(LabelKeys(), name) for name in CONDITIONS}
-"""Where ``atoms.info`` keeps total charge and field."""
 
 
 class EquiREANNCalculator(Calculator):
@@ -42,7 +40,8 @@ class EquiREANNCalculator(Calculator):
     :func:`~equireann_pyg.potential.atomic_stress`.
 
     A potential with properties gives ``dipole``, ``charges`` and ``polarizability`` too, where they are defined; the total
-    charge in e and the field in V/Angstrom are then taken from ``atoms.info["charge"]`` and ``atoms.info["external_field"]``.
+    charge in e and the field in V/Angstrom are then taken from ``atoms.info["charge"]`` and ``atoms.info["external_field"]``,
+    or another of the names that files are read by. Of a field that no property depends on there is a warning.
 
     Args:
         potential: a potential, which is copied, or the file of one: of ``save_potential``, a training checkpoint, or a
@@ -102,6 +101,8 @@ class EquiREANNCalculator(Calculator):
         if isinstance(self.potential, Potential):
             self.implemented_properties = [*self.implemented_properties, "stresses"]
         self.has_properties = bool(getattr(whole, "properties", ()))
+        self.feels_field = any(part.uses_field for part in getattr(whole, "properties", ()))
+        self._warned = False
         if self.has_properties:
             self.implemented_properties = list(dict.fromkeys([*self.implemented_properties, *whole.scales()]))
         self.broken = broken_weights(self.potential)
@@ -147,23 +148,27 @@ class EquiREANNCalculator(Calculator):
         closest = torch.cat([r, r.new_full((1,), torch.inf)]).min()
         inside = (r < self.potential.cutoff).nonzero().squeeze(1)  # other models need not vanish beyond it
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
-        if self.has_properties:
-            for name, kind in CONDITIONS.items():
-                value = torch.as_tensor(atoms.info.get(KEYS[name], 0.0), dtype=torch.float64)
-                if not bool(value.isfinite().all()):
-                    raise ValueError(f'atoms.info["{KEYS[name]}"] is not finite ({value.tolist()}): set a number')
-                graph[name] = value.expand(1, *kind.shape)
+        for name, value in self._conditions(atoms).items():
+            graph[name] = torch.from_numpy(value)
         return to_device(graph, self.device), closest
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, total charge and field included (called by ASE)."""
         changes: list[str] = super().check_state(atoms, tol)
         if self.has_properties and self.atoms is not None:
-            before, now = self.atoms.info, atoms.info
-            changes += [
-                name for name, key in KEYS.items() if np.any(np.not_equal(before.get(key, 0.0), now.get(key, 0.0)))
-            ]
+            before, now = conditions_of(self.atoms), conditions_of(atoms)
+            changes += [name for name, value in now.items() if not np.array_equal(before[name], value)]
         return changes
+
+    def _conditions(self, atoms: Atoms) -> dict[str, np.ndarray]:
+        """Total charge and field for the properties; warns once of what the potential does not feel."""
+        if not (self.feels_field or self._warned) and in_field(atoms):
+            warnings.warn(
+                "the structure is in a field that this potential does not depend on: energy and forces are those without it",
+                stacklevel=5,
+            )
+            self._warned = True
+        return conditions_of(atoms) if self.has_properties else {}
 
     def _outdated(self, atoms: Atoms, built: Atoms) -> bool:
         pairs = ((getattr(atoms, name), getattr(built, name)) for name in ("numbers", "pbc"))
@@ -187,6 +192,7 @@ def _ready(
         return exported
     potential = deepcopy(potential) if isinstance(potential, Potential) else load_potential(potential)
     potential.model.to(dtype=dtype)
+    potential.properties.to(dtype=dtype)
     potential = potential.to(device).eval().requires_grad_(False)
     return potential if block_size is None else BlockPotential(potential, block_size)
 

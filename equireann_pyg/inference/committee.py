@@ -14,6 +14,7 @@ from equireann_pyg.inference.calculator import EquiREANNCalculator
 from equireann_pyg.potential.potential import Potential
 
 AVERAGED = ("energy", "free_energy", "energies", "forces", "stress")
+PROPERTIES = ("dipole", "charges", "polarizability")
 
 
 class CommitteeCalculator(Calculator):
@@ -21,8 +22,8 @@ class CommitteeCalculator(Calculator):
 
     Beside the means of energy, energies, forces and stress, ``results`` holds ``energy_std`` (eV), ``energies_std``
     ``[N]``, ``forces_std`` ``[N, 3]`` (eV/Angstrom) and ``stress_std`` ``[6]``: standard deviations of the members, with one
-    degree of freedom taken off. A large spread says that a structure is far from the training set; a small one says
-    nothing.
+    degree of freedom taken off; likewise dipole, charges and polarizability, where all members have them. A large spread says
+    that a structure is far from the training set; a small one says nothing.
 
     Args:
         potentials: two or more potentials or files of them, see :class:`EquiREANNCalculator`.
@@ -40,6 +41,8 @@ class CommitteeCalculator(Calculator):
         if isinstance(potentials, (str, Path)) or len(potentials) < 2:
             raise ValueError(f"potentials: expected a list of two or more, got {potentials}")
         self.members = [EquiREANNCalculator(potential, **options) for potential in potentials]
+        shared = [name for name in PROPERTIES if all(name in member.implemented_properties for member in self.members)]
+        self.implemented_properties = [*self.implemented_properties, *shared, *(f"{name}_std" for name in shared)]
         known = {tuple(sorted(member.potential.elements)) for member in self.members}
         if len(known) > 1:
             raise ValueError(f"potentials: expected the same elements in all of them, got {sorted(known)}")
@@ -55,12 +58,17 @@ class CommitteeCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         for member in self.members:
             member.calculate(self.atoms, [], system_changes)
-        for name in AVERAGED:
+        for name in (*AVERAGED, *PROPERTIES):
             if all(name in member.results for member in self.members):
                 values = np.stack([member.results[name] for member in self.members])
                 self.results[name] = _plain(values.mean(axis=0))
                 if name != "free_energy":
                     self.results[f"{name}_std"] = _plain(values.std(axis=0, ddof=1))
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, for any of the members (called by ASE)."""
+        changes = [super().check_state(atoms, tol), *(member.check_state(atoms, tol) for member in self.members)]
+        return list(dict.fromkeys(change for of_one in changes for change in of_one))
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Arguments that make this calculator anew, as plain values; ``potentials`` are files, or None."""

@@ -13,7 +13,7 @@ from equireann_pyg.simulation.calculators import listed_positions
 from equireann_pyg.simulation.ensembles import Ensemble
 from equireann_pyg.simulation.output import RunFiles
 from equireann_pyg.simulation.progress import Advance
-from equireann_pyg.simulation.records import frame_of, head_of, row_of, values_of
+from equireann_pyg.simulation.records import fixed_of, frame_of, head_of, row_of, values_of
 from equireann_pyg.simulation.state import State
 from equireann_pyg.simulation.stopping import Signals, Stopped
 from equireann_pyg.simulation.structures import check_forces, check_speed
@@ -48,7 +48,7 @@ class Simulation:
     ) -> None:
         self.atoms, self.ensemble, self.files, self.every = atoms, ensemble, files, every
         self.generator, self.saving = generator, saving
-        self.settings = {**ensemble.settings(), "every": every, **(settings or {})}
+        self.settings = {**ensemble.settings(), "every": every, **fixed_of(atoms), **(settings or {})}
         self.dynamics: Any = ensemble.dynamics(atoms, generator)
 
     @property

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom
+from ase.io.jsonio import encode
 
-from equireann_pyg.inference.calculator import KEYS
+from equireann_pyg.graph.conditions import condition_keys, conditions_of
 
 RESULTS = ("energy", "forces", "stress")
 WIDTHS = {
@@ -67,7 +71,7 @@ def _width(name: str) -> int:
 
 
 def frame_of(atoms: Atoms, step: int, time: float) -> Atoms:
-    """A frame of the trajectory: positions (not wrapped), momenta, cell, energy, forces and stress, step and time in fs.
+    """A frame of the trajectory: positions (not wrapped), momenta, cell, what is held, energy, forces, stress, step and time.
 
     Args:
         atoms: structure with a calculator that has computed it.
@@ -78,9 +82,28 @@ def frame_of(atoms: Atoms, step: int, time: float) -> Atoms:
     frame.set_momenta(atoms.get_momenta())
     if atoms.has("masses"):
         frame.set_masses(atoms.get_masses())
-    frame.info = {"step": step, "time_fs": time} | {key: atoms.info[key] for key in KEYS.values() if key in atoms.info}
+    frame.info = {"step": step, "time_fs": time} | {key: atoms.info[key] for key in condition_keys(atoms)}
     results = atoms.calc.results
     if "forces_std" in results:
         frame.arrays["forces_std"] = results["forces_std"].copy()
+    frame.set_constraint(held(atoms))
     frame.calc = SinglePointCalculator(frame, **{name: results[name] for name in RESULTS if name in results})
     return frame
+
+
+def held(atoms: Atoms) -> list[Any]:
+    """Constraints of a structure, without that of the centre of mass, which an ensemble sets itself."""
+    return [constraint for constraint in atoms.constraints if not isinstance(constraint, FixCom)]
+
+
+def fixed_of(atoms: Atoms) -> dict[str, Any]:
+    """What must be the same where a run is gone on with, beside its options: in plain values, by the words for a message."""
+    masses = hashlib.sha256(np.ascontiguousarray(atoms.get_masses()).tobytes()).hexdigest()[:8]
+    conditions = {name: value.ravel().tolist() for name, value in conditions_of(atoms).items() if value.any()}
+    constraints = [encode(constraint.todict()) for constraint in held(atoms)]
+    return {
+        "pbc": atoms.pbc.tolist(),
+        "set of masses": masses,
+        "set of constraints": constraints,
+        "charge or field": conditions,
+    }

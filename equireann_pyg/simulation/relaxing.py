@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
+from equireann_pyg.graph.labels import LABELS, meaning
 from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.records import RESULTS
 from equireann_pyg.simulation.stopping import Signals
@@ -99,6 +100,9 @@ def relaxed_frame(atoms: Atoms, result: Relaxed) -> Atoms:
     """The relaxed structure with its energy, forces and stress, and how it came about in its info."""
     frame = atoms.copy()
     frame.arrays.pop("momenta", None)
+    for place in (frame.info, frame.arrays):  # labels of the structure as it was
+        for key in [key for key in place if len(key) > 1 and (meaning(key) or ("", 0))[0] in LABELS]:
+            del place[key]
     frame.info |= {"converged": result.converged, "relaxation_steps": result.steps}
     results = atoms.calc.results
     frame.calc = SinglePointCalculator(frame, **{name: results[name] for name in RESULTS if name in results})

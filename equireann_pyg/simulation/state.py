@@ -13,7 +13,7 @@ import numpy as np
 from equireann_pyg.files import replacing
 
 FORMAT = "equireann_pyg.simulation"
-VERSION = 1
+VERSION = 2
 
 
 class State(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from equireann_pyg.elements import SYMBOLS, atomic_number, atomic_numbers
+from equireann_pyg.elements import SYMBOLS, atomic_number, atomic_numbers, describe
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.nn.scaling import calibrate
 from equireann_pyg.potential.checkpoint import build, load_potential, recipe
@@ -23,6 +25,11 @@ Refit = Literal["nothing", "references", "references_and_scale"]
 
 SAMPLE, BATCH = 1000, 16
 """Number of frames that references are refitted to, and that are evaluated together."""
+
+RARE = 50
+"""Frames with an element among those that references are refitted to, at least, where there are as many."""
+
+LOGGER = logging.getLogger(__name__)
 
 
 def starting_potential(
@@ -43,10 +50,8 @@ def starting_potential(
         ValueError: if there is no model and no file, or more than belongs together.
     """
     if init_from is not None:
-        if model is not None or properties:
-            raise ValueError(
-                f"init_from {init_from} brings its own model and properties: leave out model and properties"
-            )
+        if model is not None or properties or repulsion is not None:
+            raise ValueError(f"init_from {init_from} brings its own model, properties and repulsion: leave these out")
         return load_potential(init_from).train()
     if model is None:
         raise ValueError(
@@ -126,20 +131,62 @@ def adapt_potential(
         refit: whether the references of all elements are fitted anew, as data of another level of theory need, and whether
             the scale is, to the forces.
         references: energies of isolated atoms in eV by symbol or number, of the elements whose references are not kept.
+
+    Raises:
+        ValueError: for references of elements that keep theirs, or a new element without any energy.
     """
-    sample = spread(dataset, SAMPLE)
-    present = {number for data in sample for number in data.z.tolist()}
-    fresh = sorted(present - {number for number in present if int(potential.training_atoms[number])})
+    present = {number for data in dataset for number in data.z.unique().tolist()}
+    fresh = sorted(number for number in present if not int(potential.training_atoms[number]))
+    chosen = fresh if refit == "nothing" else sorted(present)
+    given = {atomic_number(element): float(value) for element, value in (references or {}).items()}
+    _check_given(potential, given, chosen, refit)
+    isolated = isolated_atoms(dataset) | given
+    sample = _sample(dataset, chosen, fresh, isolated)
     if fresh:
         _calibrate(potential, sample, fresh)
     if refit != "nothing":
         potential.switch.fill_(1.0)  # off in earlier files: new references are those of isolated atoms
     if refit == "references_and_scale":
         _refit_scale(potential, sample)
-    given = {atomic_number(element): float(value) for element, value in (references or {}).items()}
-    chosen = fresh if refit == "nothing" else sorted(present)
-    _refit_references(potential, sample, chosen, isolated_atoms(dataset) | given)
+    _refit_references(potential, sample, chosen, isolated)
     potential.record_training(dataset)
+
+
+def _check_given(potential: Potential, given: Mapping[int, float], chosen: Sequence[int], refit: Refit) -> None:
+    """Refuse references that would not be used; warn of those that belong to other data from now on."""
+    if useless := set(given) - set(chosen):
+        why = "is kept" if refit == "nothing" else "is not fitted, for the training set has no such atom,"
+        hint = ": leave it out, or take all references anew by model.refit references" if refit == "nothing" else ""
+        raise ValueError(f"references: that of {describe(useless)} {why} in further training{hint}")
+    if refit != "nothing" and (left := set(potential.elements) - set(chosen) - set(potential.untrained_elements())):
+        LOGGER.warning(
+            f"model.refit {refit}: the training set has no {describe(left)}, whose references stay those of the earlier data"
+        )
+
+
+def _sample(
+    dataset: Sequence[Data], chosen: Sequence[int], fresh: Sequence[int], isolated: Mapping[int, float]
+) -> list[Data]:
+    """Frames spread over a set, and further ones with elements that would else be rare among them."""
+    sample = spread(dataset, SAMPLE)
+    seen = Counter(number for data in sample if _has_energy(data) for number in data.z.unique().tolist())
+    rare = [number for number in chosen if seen[number] < RARE]
+    holders: dict[int, list[Data]] = {number: [] for number in rare}
+    for data in dataset if rare else ():
+        for number in set(rare) & set(data.z.tolist()):
+            holders[number].append(data)
+    for number, frames in holders.items():
+        labelled = [data for data in frames if _has_energy(data)]
+        if not labelled and seen and number in set(fresh) - set(isolated):
+            raise ValueError(
+                f"no frame with {describe([number])}, which is new, has an energy: add one, or give --data.references"
+            )
+        sample += spread(labelled or frames, RARE)
+    return sample
+
+
+def _has_energy(data: Data) -> bool:
+    return bool(torch.isfinite(data.energy).all())
 
 
 @torch.no_grad()
@@ -180,7 +227,7 @@ def _refit_references(
 
     Where the energy of the isolated atom is known it is the reference, and the binding energy is shifted.
     """
-    labelled = [data for data in sample if bool(torch.isfinite(data.energy).all())]
+    labelled = [data for data in sample if _has_energy(data)]
     if not (labelled and elements):
         return
     known = [number for number in elements if number in isolated]

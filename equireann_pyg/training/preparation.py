@@ -52,6 +52,11 @@ def prepare_potential(
         ValueError: if the set is empty, has no energies, has elements the model does not know, or no label for a property;
             see also :func:`~equireann_pyg.training.references.find_references`.
     """
+    if bool(potential.reference_energies.any()):
+        LOGGER.warning(
+            "the reference energies that the potential has are replaced by those of the training set: to keep them, give them "
+            "as references (--data.references)"
+        )
     frames = without_repulsion(potential, dataset)
     found = find_references(frames, potential.elements, references)
     for line in found.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from torch_geometric.data import Data
 from equireann_pyg.elements import atomic_number, describe
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.nn.isolation import isolation
+
+LOGGER = logging.getLogger(__name__)
 
 GIVEN, ISOLATED, FITTED, UNDETERMINED = "given", "isolated atom", "fitted", "not determined"
 """Where a reference energy comes from."""
@@ -111,7 +114,8 @@ def find_references(
 def isolated_atoms(dataset: Iterable[Data]) -> dict[int, float]:
     """Energies of isolated atoms in eV by atomic number: of neutral one-atom frames without neighbours or a field.
 
-    Frames with ``config_type`` IsolatedAtom go before others, which are left out where they disagree among themselves.
+    Frames with ``config_type`` IsolatedAtom go before others, which are left out where they disagree among themselves, with a
+    warning in the log.
 
     Raises:
         ValueError: if a frame of this type has several atoms, or neighbours, or if two of an element differ in energy.
@@ -138,6 +142,12 @@ def isolated_atoms(dataset: Iterable[Data]) -> dict[int, float]:
             raise ValueError(
                 f"isolated atoms of {describe([number])} have energies from {min(values):g} to {max(values):g} eV: keep the "
                 "frame of the ground state"
+            )
+    for number, values in others.items():
+        if max(values) - min(values) > SAME and number not in marked:
+            LOGGER.warning(
+                f"single atoms of {describe([number])} have energies from {min(values):g} to {max(values):g} eV, so none is "
+                "its reference: mark the one of the ground state by config_type=IsolatedAtom"
             )
     agreeing = {number: values for number, values in others.items() if max(values) - min(values) <= SAME}
     return {number: values[0] for number, values in (agreeing | marked).items()}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,17 @@ class Schedule:
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.interval, "monitor": "val/loss"},
         }
+
+    def check_length(self, scheduler: Any, length: float) -> None:
+        """Warn of a cosine that is over before the training is, for then the learning rate rises again.
+
+        Args:
+            scheduler: schedule of a run, after it has been restored.
+            length: epochs or steps of the run, whichever it goes by.
+        """
+        end = getattr(scheduler, "T_max", None)
+        if end is not None and end < length < float("inf"):
+            rank_zero_warn(
+                f"the learning rate comes down over T_max = {end} of {length:g} {self.interval}s and rises again after them: "
+                "set model.schedule.lr_scheduler.init_args.T_max to as many as the run has; a resumed run keeps its T_max"
+            )

@@ -143,6 +143,13 @@ class PotentialTask(lightning.LightningModule):
                 f"the training set has no atom of {describe(untrained)}: the potential will refuse structures with it"
             )
 
+    def on_train_start(self) -> None:
+        """Compare the schedule, which a resumed run has from its checkpoint, with the length of the run."""
+        for config in self.trainer.lr_scheduler_configs:
+            epochs = config.interval == "epoch"
+            length = (self.trainer.max_epochs or -1) if epochs else self.trainer.estimated_stepping_batches
+            self.schedule.check_length(config.scheduler, length)
+
     def on_fit_end(self) -> None:
         """From now on elements without training atoms are refused again."""
         self.potential.allow_untrained = self._allowed

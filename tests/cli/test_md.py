@@ -134,6 +134,7 @@ def test_momenta_of_the_file_and_atoms_that_are_held() -> None:
     first, *_, last = frames_of("md.extxyz")
     np.testing.assert_allclose(first.get_momenta(), atoms.get_momenta(), atol=1e-7)
     np.testing.assert_array_equal(last.positions[0], atoms.positions[0])
+    assert [constraint.index.tolist() for constraint in last.constraints] == [[0]]
     assert np.abs(last.positions[1:] - atoms.positions[1:]).max() > 1e-2
     words = ["--overwrite", "true", "--steps", "5", "--every", "5"]
     assert run(*COPPER, "--draw", "true", *words).status == 0
@@ -162,7 +163,11 @@ def test_momenta_of_the_file_and_atoms_that_are_held() -> None:
         (["copper.pt", "copper.xyz", "--restart", "true"], "md.state.npz: no such file, so there is no run to go on"),
         (["copper.pt", "copper.xyz", "--restart", "absent"], "absent: no folder with a *.state.npz"),
         (["copper.pt", "copper.xyz", "--ensemble", "npt", "--pressure", ".inf"], "--pressure: expected a number"),
-        (["copper.pt", "copper.xyz", "--pressure", "1"], "--pressure 1: only --ensemble npt keeps a pressure, got nvt"),
+        (["copper.pt", "copper.xyz", "--pressure", "1"], "--pressure 1.0: only for --ensemble npt, got nvt"),
+        (["copper.pt", "copper.xyz", "--barostat_time", "9"], "--barostat_time 9.0: only for --ensemble npt, got nvt"),
+        (["copper.pt", "copper.xyz", "--ensemble", "npt", "--thermostat", "bussi"], "--thermostat bussi: only for"),
+        (["copper.pt", "copper.xyz", "--ensemble", "nve", "--thermostat_time", "9"], "only for --ensemble nvt or npt, got nve"),
+        (["copper.pt", "copper.xyz", "--restart", "true", "--draw", "true"], "--draw True: --restart goes on with"),
         (["copper.pt", "slab.xyz", "--ensemble", "npt"], "npt: a vacuum of 12.6 Angstrom along c"),
         (["water.pt", "water.xyz", "--ensemble", "npt"], "a period in all three directions, got pbc [False"),
         (["copper.pt", "held.xyz", "--ensemble", "npt"], "npt: expected no atoms that are held"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ase.io import Trajectory
+from ase.constraints import FixAtoms
+from ase.io import Trajectory, read, write
 
 from tests.cli.simulations import frames_of, run, save_small, state_of, write_structures
 
@@ -94,6 +95,13 @@ def test_what_is_not_the_same_run() -> None:
     assert run(*COPPER, "--steps", "10").status == 0
     before = {path.name: path.read_bytes() for path in Path().glob("md*")}
     again = ["--steps", "20", "--restart", "true"]
+    for name in ("held", "heavy", "charged"):
+        atoms = read("copper.xyz")
+        atoms.set_constraint([FixAtoms([0])] if name == "held" else [])
+        if name == "heavy":
+            atoms.set_masses([70.0] * len(atoms))
+        atoms.info |= {"charge": 1.0} if name == "charged" else {}
+        write(f"{name}.xyz", atoms, format="extxyz")
     for words, said in (
         ([*COPPER, *again, "--timestep", "1"], "the run had another timestep (it was 3.0, now it is 1.0)"),
         ([*COPPER, *again, "--thermostat", "bussi"], "another ensemble (it was LangevinNVT, now it is BussiNVT)"),
@@ -101,6 +109,9 @@ def test_what_is_not_the_same_run() -> None:
         ([*COPPER, *again, "--dtype", "float32"], "another dtype"),
         ([*COPPER, "--steps", "10", "--restart", "true"], "--steps 10: 10 steps are done already"),
         (["md", "water.pt", "water.xyz", *COPPER[3:], *again], "the structure has other atoms"),
+        (["md", "copper.pt", "held.xyz", *COPPER[3:], *again], "another set of constraints (it was []"),
+        (["md", "copper.pt", "heavy.xyz", *COPPER[3:], *again], "another set of masses"),
+        (["md", "copper.pt", "charged.xyz", *COPPER[3:], *again], "another charge or field (it was {}"),
     ):
         ending = run(*words)
         assert ending.status == 2

@@ -43,6 +43,14 @@ def test_forces_vanish(capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_allclose(again.get_forces(), after.get_forces(), atol=1e-5)
     assert after.get_potential_energy() < before.get_potential_energy() - 0.01
     assert after.info["converged"]
+    labelled = read("water.xyz")
+    labelled.info |= {"REF_energy": -1.0, "charge": 1.0, "name": "water"}
+    labelled.arrays["REF_forces"] = np.ones((3, 3))
+    write("labelled.xyz", labelled, format="extxyz")
+    assert main(["relax", "water.pt", "labelled.xyz", "--fmax", "0.003", "--overwrite", "true"]) == 0
+    (after,) = frames_of("relaxed.extxyz")
+    assert (after.info["charge"], after.info["name"]) == (1.0, "water")
+    assert not {"REF_energy", "REF_forces"} & {*after.info, *after.arrays}  # of the structure as it was
     assert after.info["relaxation_steps"] > 1
 
 

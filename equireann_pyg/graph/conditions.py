@@ -1,0 +1,28 @@
+"""Total charge and field of a structure, as its ``info`` has them."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from equireann_pyg.graph.labels import CONDITIONS, meaning, read_labels
+
+
+def conditions_of(atoms: Atoms) -> dict[str, np.ndarray]:
+    """Total charge ``[1]`` in e and field ``[1, 3]`` in V/Angstrom, under all names that files are read by; zero without.
+
+    Raises:
+        ValueError: for other shapes, numbers that are not finite, or two names that disagree.
+    """
+    found = read_labels(Atoms(info={key: atoms.info[key] for key in condition_keys(atoms)}), labels=tuple(CONDITIONS))
+    return {name: found.values[name] for name in CONDITIONS}
+
+
+def condition_keys(atoms: Atoms) -> list[str]:
+    """Names under which ``atoms.info`` has a total charge or a field."""
+    return [key for key in atoms.info if isinstance(key, str) and (meaning(key) or ("", 0))[0] in CONDITIONS]
+
+
+def in_field(atoms: Atoms) -> bool:
+    """Whether ``atoms.info`` has a field that is not zero."""
+    return any(meaning(key)[0] == "field" and np.any(atoms.info[key]) for key in condition_keys(atoms))  # type: ignore[index]
