@@ -25,7 +25,7 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("--only", type=str, default="", help="parts of names of models, with commas: mace,nequip")
     made.add_argument("--model", type=str | None, default=None, help="a model of yours, MODULE:CLASS")
-    made.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu")
+    made.add_argument("--device", type=Literal["cpu", "cuda"], default="cpu", help="where to measure")
     made.add_argument(
         "--install", type=bool, default=False, help="make the environments of packages that are not there"
     )

@@ -49,7 +49,9 @@ def parser() -> ArgumentParser:
     made.add_argument("--group", type=str, default="config_type", help="entry of atoms.info that errors are grouped by")
     made.add_argument("--batch_size", type=PositiveInt, default=32, help="frames at once")
     made.add_argument("--device", type=str, default="cpu", help="cpu, cuda, ...")
-    made.add_argument("--out", type=Path | None, default=None, help="folder of errors.csv and parity.png")
+    made.add_argument(
+        "--out", type=Path | None, default=None, help="folder to write to; default: evaluation, beside the checkpoint"
+    )
     made.add_argument(
         "--allow_untrained", type=bool, default=False, help="evaluate elements without training atoms, too"
     )

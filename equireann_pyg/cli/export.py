@@ -18,7 +18,7 @@ def parser() -> ArgumentParser:
     """Options of ``equireann export``."""
     made = ArgumentParser(description="Compile a potential ahead of time for inference.")
     made.add_argument("checkpoint", type=str, help="file of save_potential or checkpoint of equireann fit")
-    made.add_argument("--out", type=str | None, default=None, help="file to write (*.pt2)")
+    made.add_argument("--out", type=str | None, default=None, help="file (*.pt2); default: beside the checkpoint")
     made.add_argument("--device", type=str, default="cpu", help="device to compile for")
     made.add_argument("--lammps", type=bool, default=False, help="for pair_style equireann of LAMMPS")
     return made

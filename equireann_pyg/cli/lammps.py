@@ -16,7 +16,7 @@ def parser() -> ArgumentParser:
         description="Compile the plug-in of LAMMPS, once for the LAMMPS and torch that are installed."
     )
     made.add_argument("action", type=Literal["build"], help="compile it, if it is not there yet")
-    made.add_argument("--again", type=bool, default=False, help="even if it is there")
+    made.add_argument("--again", type=bool, default=False, help="compile again even if it is there")
     return made
 
 

@@ -34,7 +34,9 @@ def parser() -> ArgumentParser:
         description="Molecular dynamics at constant energy, temperature, or temperature and pressure."
     )
     made.add_argument("models", nargs="+", type=str, help="checkpoint or *.pt2 file; several are a committee")
-    made.add_argument("structure", type=str, help="anything ase.io.read opens, with one frame; else name@0")
+    made.add_argument(
+        "structure", type=str, help="a file that ase.io.read opens; of several frames one: name@0, name@-1"
+    )
     made.add_argument("--ensemble", type=Literal["nve", "nvt", "npt"], default="nvt", help="what is kept constant")
     made.add_argument(
         "--steps", type=PositiveInt, default=1000, help="of the whole run, those before a restart included"
@@ -63,7 +65,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--trajectory", type=Path, default=Path("md.extxyz"), help="*.extxyz, *.xyz or *.traj")
     made.add_argument("--log", type=Path | None, default=None, help="by default beside the trajectory, *.log")
     made.add_argument(
-        "--every", type=PositiveInt, default=10, help="steps from one frame and line of the log to the next"
+        "--every", type=PositiveInt, default=10, help="steps between two frames, and between two lines of the log"
     )
     made.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
     made.add_argument("--restart", type=bool | str, default=False, help="true, or the folder of the run to go on with")

@@ -27,7 +27,7 @@ def parser() -> ArgumentParser:
     made.add_argument("--steps", type=NonNegativeInt, default=500, help="at most, for each frame")
     made.add_argument("--optimizer", type=Literal["lbfgs", "bfgs", "fire"], default="lbfgs", help="of ASE")
     made.add_argument("--cell", type=bool, default=False, help="relax the cell, too")
-    made.add_argument("--pressure", type=float, default=0.0, help="GPa on the cell")
+    made.add_argument("--pressure", type=float, default=0.0, help="GPa on the cell, with --cell true")
     made.add_argument("--out", type=Path, default=Path("relaxed.extxyz"), help="*.extxyz, *.xyz or *.traj")
     made.add_argument("--overwrite", type=bool, default=False, help="replace a file that exists")
     add_calculator(made)
