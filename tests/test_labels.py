@@ -129,6 +129,16 @@ def test_the_usual_name_comes_first_and_free_energy_last():
     )  # other frames have a better one
 
 
+def test_places_that_disagree_in_another_shape():
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = SinglePointCalculator(atoms, stress=np.arange(6.0))
+    atoms.info["stress"] = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2.0]])
+    assert read_labels(atoms, labels=["stress"]).values["stress"][0, 0, 1] == 5
+    atoms.info["stress"][0, 0] = 0.5
+    with pytest.raises(ValueError, match="'stress' is one in info and another in calculator"):
+        read_labels(atoms, labels=["stress"])
+
+
 def test_names_that_disagree_are_asked_back():
     atoms = water({"REF_energy": -5.0, "dft_energy": -6.0})
     with pytest.raises(

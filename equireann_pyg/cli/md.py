@@ -187,6 +187,11 @@ def set_momenta(atoms: Atoms, ensemble: Ensemble, options: Any, generator: np.ra
         raise ValueError(
             f"{options.structure} has momenta and there is a --temperature: leave it out, or draw new ones with --draw true"
         )
+    columns = sorted({"velocities", "velocity", "vel", "velo"} & set(atoms.arrays))
+    if columns and draw and options.draw is None:
+        raise ValueError(
+            f"{options.structure}: its column {columns[0]} is not read: store ASE's momenta, or draw new ones with --draw true"
+        )
     if draw:
         draw_momenta(atoms, temperature, generator)
     else:

@@ -239,11 +239,17 @@ def _look_up(key: str, kind: Label, places: Places) -> Any:
     found = {place: places[place][key] for place in where if key in places[place]}
     if len(found) > 1:
         first, second = list(found)[:2]
-        one, other = np.ravel(found[first]), np.ravel(found[second])
+        one, other = _nine(found[first]), _nine(found[second])
         numbers = one.dtype.kind in "iuf" and other.dtype.kind in "iuf" and one.size == other.size
         if numbers and not np.allclose(one, other, rtol=1e-6, atol=1e-8):
             raise ValueError(f"label '{key}' is one in {first} and another in {second}: remove one of them")
     return next(iter(found.values()), None)
+
+
+def _nine(value: Any) -> Any:
+    """Numbers in a row; nine where they are six, in the order of Voigt: xx yy zz yz xz xy."""
+    value = np.ravel(value)
+    return value[[0, 5, 4, 5, 1, 3, 4, 3, 2]] if value.size == 6 else value
 
 
 def fits(value: Any, name: str, size: int) -> bool:
@@ -262,7 +268,7 @@ def _label(name: str, key: str, value: Any, shape: tuple[int, ...], atoms: Atoms
         raise ValueError(f"label '{key}': expected numbers for the {name}, got {value.tolist()!r:.50}")
     value = value.astype(np.float64)
     if shape == (1, 3, 3) and value.size == 6:
-        value = value.ravel()[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt: xx yy zz yz xz xy
+        value = _nine(value)
     if value.size != np.prod(shape) or (name == "forces" and value.shape != shape):
         got = list(value.shape) if value.ndim else f"the number {value:g}"
         raise ValueError(f"label '{key}': expected {name} of shape {list(shape)}, got {got}")

@@ -172,12 +172,16 @@ def test_momenta_of_the_file_and_atoms_that_are_held() -> None:
         (["water.pt", "water.xyz", "--ensemble", "npt"], "a period in all three directions, got pbc [False"),
         (["copper.pt", "held.xyz", "--ensemble", "npt"], "npt: expected no atoms that are held"),
         (["copper.xyz", "copper.pt"], "copper.pt: a potential where the structure is expected"),
+        (["copper.pt", "fast.xyz"], "fast.xyz: its column velocities is not read"),
         (["copper.pt", "two.xyz"], "two.xyz: 2 frames, expected one: name it, two.xyz@0 say"),
     ],
 )  # fmt: skip
 def test_what_is_refused(words: list[str], said: str) -> None:
     held = read("copper.xyz")
     write("two.xyz", [held, held], format="extxyz")
+    held.arrays["velocities"] = np.ones((4, 3))
+    write("fast.xyz", held, format="extxyz")
+    del held.arrays["velocities"]
     held.set_constraint(FixAtoms([0]))
     write("held.xyz", held, format="extxyz")
     ending = run("md", "--temperature", "300", *words, "--steps", "3")
