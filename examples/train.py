@@ -3,13 +3,12 @@
 import argparse
 
 import lightning
-import torch
 
 from equireann_pyg import EquiREANNPlus, save_potential
 from equireann_pyg.data import AtomsDataModule, AtomsDataset, Batches
 from equireann_pyg.datasets import cumulene
 from equireann_pyg.evaluation import evaluate
-from equireann_pyg.training import Muon, PotentialTask, Schedule
+from equireann_pyg.training import Cosine, Muon, PotentialTask, Schedule
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=5)
@@ -22,7 +21,7 @@ model = EquiREANNPlus(["H", "C"], cutoff, num_radial=32, num_products=32, num_it
 task = PotentialTask(
     model,  # any model of atomic energies
     optimizer=lambda parameters: Muon(parameters, lr=1e-2),
-    schedule=Schedule(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs), warmup_steps=50),
+    schedule=Schedule(Cosine, warmup_steps=50),
 )
 trainer = lightning.Trainer(
     max_epochs=epochs,

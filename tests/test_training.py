@@ -15,7 +15,7 @@ from equireann_pyg.training import PotentialTask
 from equireann_pyg.training.loss import LinearInEpoch, LinearInLearningRate, PotentialLoss
 from equireann_pyg.training.metrics import PotentialErrors
 from equireann_pyg.training.preparation import prepare_potential
-from equireann_pyg.training.schedule import Schedule
+from equireann_pyg.training.schedule import Cosine, Schedule
 from tests.copper import frames
 
 CUTOFF = 3.5
@@ -181,21 +181,46 @@ def test_a_model_that_cannot_be_stored_is_refused_before_it_is_trained(tmp_path:
         trainer.fit(task, DataLoader([]), DataLoader([]))
 
 
+def scheduled(graphs, maker, interval, **options):
+    """A task after two epochs of two steps, or what the options say."""
+    task = PotentialTask(small(), schedule=Schedule(maker, interval=interval))
+    prepare_potential(task.potential, graphs)
+    trainer = lightning.Trainer(
+        **{"max_epochs": 2} | options, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(task, DataLoader(graphs[:4], batch_size=2), DataLoader(graphs[4:6]))
+    return trainer
+
+
 @pytest.mark.parametrize(
     ("interval", "end", "rises"), [("epoch", 1, True), ("epoch", 2, False), ("step", 3, True), ("step", 4, False)]
 )
 def test_a_cosine_that_is_over_before_the_training(graphs, interval, end, rises, recwarn):
-    """Two epochs of two steps."""
-    schedule = Schedule(
-        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=end), interval=interval
-    )
-    task = PotentialTask(small(), schedule=schedule)
-    prepare_potential(task.potential, graphs)
-    trainer = lightning.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0,
-    )  # fmt: skip
-    trainer.fit(task, DataLoader(graphs[:4], batch_size=2), DataLoader(graphs[4:6]))
+    scheduled(graphs, lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=end), interval)
     said = [str(warning.message) for warning in recwarn if "rises again" in str(warning.message)]
     assert len(said) == rises
     assert all(f"T_max = {end} of {2 if interval == 'epoch' else 4} {interval}s" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("interval", "options", "length"),
+    [
+        ("epoch", {"max_epochs": 5}, 5),
+        ("step", {"max_epochs": 3}, 6),
+        ("epoch", {"max_epochs": -1, "max_steps": 5}, 3),
+        ("epoch", {"max_epochs": 4, "accumulate_grad_batches": 2}, 4),
+    ],
+)
+def test_a_cosine_spans_the_run(graphs, interval, options, length):
+    trainer = scheduled(graphs, Cosine, interval, **options)
+    (config,) = trainer.lr_scheduler_configs
+    assert config.scheduler.T_max == length
+    if "max_steps" not in options:
+        assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_cosine_without_an_end(graphs):
+    with pytest.raises(ValueError, match="the run has no end"):
+        scheduled(graphs, Cosine, "epoch", max_epochs=-1, max_time={"seconds": 1})
+    assert Cosine(torch.optim.SGD([torch.zeros(1)], lr=1.0), T_max=7).T_max == 7

@@ -42,7 +42,7 @@ from equireann_pyg.training.loss import LinearInLearningRate, PotentialLoss
 from equireann_pyg.training.metrics import with_unit
 from equireann_pyg.training.muon import Muon
 from equireann_pyg.training.progress import OneLineProgress
-from equireann_pyg.training.schedule import Schedule
+from equireann_pyg.training.schedule import Cosine, Schedule
 from equireann_pyg.training.task import PotentialTask
 
 CUTOFF = 3.0  # Angstrom
@@ -86,9 +86,7 @@ def train(name: str, data: AtomsDataModule, epochs: int, seed: int) -> tuple[Pot
         loss=PotentialLoss(energy=LinearInLearningRate(4.0, 40.0), forces=1.0),
         optimizer=in_haste,
         repulsion=ZBL(),
-        schedule=Schedule(
-            lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs), warmup_steps=50
-        ),
+        schedule=Schedule(Cosine, warmup_steps=50),
     )
     history = History()
     trainer = lightning.Trainer(

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
         fit_reference_energies,
         isolated_atoms,
     )
-    from equireann_pyg.training.schedule import Schedule
+    from equireann_pyg.training.schedule import Cosine, Schedule
     from equireann_pyg.training.task import PotentialTask, adamw
     from equireann_pyg.training.warm_start import RidgeWarmStart
 
 __all__ = [
     "QUANTITIES",
     "BestCheckpoint",
+    "Cosine",
     "DivergenceError",
     "Evaluation",
     "ExponentialMovingAverage",
@@ -97,7 +98,7 @@ __getattr__, __dir__ = lazy_names(
         "preparation": ("prepare_potential", "without_repulsion"),
         "progress": ("OneLineProgress",),
         "references": ("References", "find_references", "fit_binding", "fit_reference_energies", "isolated_atoms"),
-        "schedule": ("Schedule",),
+        "schedule": ("Cosine", "Schedule"),
         "task": ("PotentialTask", "adamw"),
         "warm_start": ("RidgeWarmStart",),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cached_property
@@ -144,11 +145,13 @@ class PotentialTask(lightning.LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Compare the schedule, which a resumed run has from its checkpoint, with the length of the run."""
+        """Fit the schedule, which a resumed run has from its checkpoint, to the length of the run."""
         for config in self.trainer.lr_scheduler_configs:
-            epochs = config.interval == "epoch"
-            length = (self.trainer.max_epochs or -1) if epochs else self.trainer.estimated_stepping_batches
-            self.schedule.check_length(config.scheduler, length)
+            length = self.trainer.estimated_stepping_batches
+            if config.interval == "epoch":
+                steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+                length = length if math.isinf(length) else math.ceil(length / max(1, steps))
+            self.schedule.fit_length(config.scheduler, length)
 
     def on_fit_end(self) -> None:
         """From now on elements without training atoms are refused again."""

@@ -176,13 +176,19 @@ def from_config(name: str, changes: Iterable[str] = ()) -> Recipe:
     schedule = task.get("schedule") or {}
     how = Training(
         deepcopy(task["optimizer"]),
-        deepcopy(schedule.get("lr_scheduler") or cosine()),
+        _schedule(schedule.get("lr_scheduler")),
         schedule.get("warmup_steps", 0),
         _decay(trainer.get("callbacks") or []),
         trainer.get("gradient_clip_val"),
         config.get("data", {}).get("batches", {}).get("size", 8),
     )
     return Recipe(plan, how, as_plan(task.get("repulsion")))
+
+
+def _schedule(plan: Plan | str | None) -> Plan:
+    """Plan of a schedule; one that spans its run is written as it was before there was :class:`Cosine`, so that marks hold."""
+    full = as_plan(plan) or cosine()
+    return {**cosine(), "init_args": {"T_max": 300}} if full["class_path"].endswith(".Cosine") else full
 
 
 def _decay(callbacks: Sequence[Plan]) -> float | None:
