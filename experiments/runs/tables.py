@@ -117,12 +117,10 @@ def run_sheet(rows: Sequence[Row], title: str = "Runs") -> Sheet:
     sheet = Sheet(title, heading)
     for case, model in distinct(rows, "case", "model"):
         runs = list({row["seed"]: row for row in chosen(rows, case=case, model=model)}.values())
-        first = runs[0]
-        fixed = [
-            first.get(name) or "" for name in ("iterations", "parameters", "train_frames", "minutes", "epochs", "steps")
-        ]
+        names = ("iterations", "parameters", "train_frames", "minutes", "epochs", "steps")
+        fixed = [", ".join(dict.fromkeys(run.get(name) or "" for run in runs)) for name in names]
         times = [over_seeds(runs, "seconds"), over_seeds(runs, "ms_per_step")]
-        sheet.rows.append([case, model, *fixed, *times, ", ".join(run["seed"] for run in runs), first["threads"]])
+        sheet.rows.append([case, model, *fixed, *times, ", ".join(run["seed"] for run in runs), runs[0]["threads"]])
     machines = {f"{row['cpu']}, torch {row['torch']}, equireann_pyg {row['package']}" for row in rows}
     sheet.note = (
         "; ".join(sorted(machines))
