@@ -2,6 +2,6 @@
 
 import sys
 
-from equireann_pyg.cli.program import main
+from equireann_pyg.cli.entry import main
 
 sys.exit(main())

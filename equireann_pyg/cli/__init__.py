@@ -8,7 +8,7 @@ from equireann_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from equireann_pyg.cli.command import PotentialCLI
-    from equireann_pyg.cli.program import main
+    from equireann_pyg.cli.entry import main
 
 __all__ = ["PotentialCLI", "main"]
 
@@ -17,6 +17,6 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "command": ("PotentialCLI",),
-        "program": ("main",),
+        "entry": ("main",),
     },
 )

@@ -32,6 +32,18 @@ def test_help_and_version(capsys):
         assert f"equireann [options] {name}" in capsys.readouterr().out
 
 
+def test_interrupted_before_it_has_begun(capsys, monkeypatch):
+    class Beginning:
+        """A module whose import takes long."""
+
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "equireann_pyg.cli.program", Beginning())
+    assert main(["--version"]) == 130
+    assert capsys.readouterr().err == "equireann: stopped by SIGINT\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
