@@ -75,10 +75,10 @@ class AtomsDataModule(lightning.LightningDataModule):
         new = [report for name in self.reports if name not in before for report in self.reports[name]]
         if new and self._processes()[1] == 0:
             print_report(new)
-        if new and (number := common(self.datasets.get("train", ()), self.datasets.get("val", ()))):
-            LOGGER.warning(
-                f"{number} of the validation frames are in the training set, too: validation errors are too small"
-            )
+            if number := common(self.datasets.get("train", ()), self.datasets.get("val", ())):
+                LOGGER.warning(
+                    f"{number} of the validation frames are in the training set, too: validation errors are too small"
+                )
         for name, dataset in self.datasets.items():
             self.batches.check(dataset, f"{name} set, frame")
         if stage == "fit" and self._processes()[1] == 0:
