@@ -292,3 +292,9 @@ def test_bad_files_are_named(tmp_path) -> None:
 def test_a_device_that_is_not_there(make_potential):
     with pytest.raises(ValueError, match="device hpu: not usable"):
         EquiREANNCalculator(make_potential(), device="hpu")
+
+
+@pytest.mark.parametrize("dtype", ["double64", "nn", "int64", torch.int32])
+def test_what_is_no_arithmetic(dtype):
+    with pytest.raises(ValueError, match="dtype: expected float32 or float64, got"):
+        EquiREANNCalculator(Potential(EquiREANN(["H"], 3.0)), dtype=dtype)

@@ -180,7 +180,9 @@ def test_a_failed_build_leaves_no_cache(load, tmp_path):
 
 def test_no_place_for_a_cache(path, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.warns(UserWarning, match="built anew in every run: cannot write .*file .*set XDG_CACHE_HOME"):
+    with pytest.warns(
+        UserWarning, match="built anew in every run: cannot write .*file .*set cache_dir or XDG_CACHE_HOME"
+    ):
         assert len(AtomsDataset(path, 3.5, cache_dir=tmp_path / "file")) == 8
 
     def full(_, path):

@@ -12,7 +12,8 @@ from equireann_pyg import graph
 from equireann_pyg.data import AtomsDataset
 from equireann_pyg.data.report import similar_names
 from equireann_pyg.graph import from_ase, labels
-from equireann_pyg.graph.labels import ALIASES, KINDS, LabelKeys, meaning, read_labels
+from equireann_pyg.graph.labels import KINDS, LabelKeys, read_labels
+from equireann_pyg.graph.names import ALIASES, meaning
 
 FORCES = np.arange(1.0, 10.0).reshape(3, 3)
 
@@ -57,7 +58,7 @@ def test_names_stay_where_they_were():
     ],
 )
 def test_meaning_of_names(key, name):
-    assert (meaning(key) or (None,))[0] == name
+    assert meaning(key).label == (name or "")
 
 
 def test_every_default_key_means_its_label():
@@ -80,7 +81,7 @@ def test_a_letter_is_a_name_only_of_what_fits():
         read_labels(water({"E": [0.0, 0.0, 0.1]}), LabelKeys(energy="E"))
 
 
-@pytest.mark.parametrize("key", ["gradient", "gradients", "REF_gradient"])
+@pytest.mark.parametrize("key", ["gradient", "gradients", "REF_gradient", "energy-gradient"])
 def test_a_gradient_is_refused(key):
     for keys in (LabelKeys(), LabelKeys(forces=key)):
         with pytest.raises(ValueError, match=f"label '{key}' is a gradient, minus the forces: store its negative"):
@@ -186,7 +187,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("info", MALFORMED)
 def test_only_what_is_asked_for_is_looked_at(info):
-    (name,) = (meaning(key)[0] for key in info)
+    (name,) = (meaning(key).label for key in info)
     atoms = water({"energy": -4.0, **info})
     with pytest.raises(ValueError, match=rf"label '{next(iter(info))}'"):
         read_labels(atoms)

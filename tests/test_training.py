@@ -224,3 +224,20 @@ def test_a_cosine_without_an_end(graphs):
     with pytest.raises(ValueError, match="the run has no end"):
         scheduled(graphs, Cosine, "epoch", max_epochs=-1, max_time={"seconds": 1})
     assert Cosine(torch.optim.SGD([torch.zeros(1)], lr=1.0), T_max=7).T_max == 7
+
+
+def test_untrained_elements_are_refused_again_after_an_error(graphs):
+    class Failing(PotentialTask):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            assert self.potential.allow_untrained
+            raise RuntimeError("as when it diverges")
+
+    task = Failing(small())
+    prepare_potential(task.potential, graphs)
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="as when it diverges"):
+        trainer.fit(task, DataLoader(graphs[:4]), DataLoader(graphs[4:6]))
+    assert not task.potential.allow_untrained

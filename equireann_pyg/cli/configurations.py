@@ -36,7 +36,8 @@ def find(name: str | Path) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    bare = MEANS.get(bare := str(name).removesuffix(".yaml"), bare)
+    bare = str(name).removesuffix(".yaml")
+    bare = MEANS.get(bare, bare)
     if bare in EARLIER:
         warnings.warn(
             f"the configuration {bare} is now {EARLIER[bare]}, whose optimiser and schedule differ; use --config "

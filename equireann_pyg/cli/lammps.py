@@ -27,6 +27,6 @@ def run(options: Any) -> Path:
         OSError: without LAMMPS, MPI or a C++ compiler, or if compiling fails.
     """
     path = build_plugin(options.again)
-    print(f"{path}")
+    print(path)
     print("The lmp beside this equireann loads it by itself; any other script of this LAMMPS says: plugin load FILE.")
     return path

@@ -108,7 +108,7 @@ def simulate(
     ensemble.prepare(atoms, reach_of(atoms.calc))
     generator = np.random.default_rng(options.seed)
     if resumed is None:
-        set_momenta(atoms, ensemble, options, generator)
+        set_momenta(atoms, options, generator)
     simulation = Simulation(atoms, ensemble, files, options.every, generator, settings)
     if resumed is not None:
         check_settings(files.state, resumed[0], simulation.settings)
@@ -169,7 +169,7 @@ def files_and_state(options: Any) -> tuple[RunFiles, tuple[State, dict[str, Any]
     return files_of(path, mark), (state, mark)
 
 
-def set_momenta(atoms: Atoms, ensemble: Ensemble, options: Any, generator: np.random.Generator) -> None:
+def set_momenta(atoms: Atoms, options: Any, generator: np.random.Generator) -> None:
     """Momenta of the file, or drawn ones.
 
     Raises:

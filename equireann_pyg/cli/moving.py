@@ -33,10 +33,10 @@ def calculator(options: Any) -> AbstractContextManager[Calculator | None]:
     """The calculator that the options name; see :func:`~equireann_pyg.simulation.processes.calculator_of_all`."""
     return calculator_of_all(
         options.models,
-        options.device,
-        options.dtype,
-        options.skin,
-        options.allow_untrained,
-        options.block_size,
-        options.graphed,
+        device=options.device,
+        dtype=options.dtype,
+        skin=options.skin,
+        block_size=options.block_size,
+        allow_untrained=options.allow_untrained,
+        graphed=options.graphed,
     )

@@ -73,7 +73,7 @@ def configured(files: Sequence[str], prefix: str) -> dict[str, Any]:
     """Entries of configuration files under a prefix, later files over earlier ones."""
     found: dict[str, Any] = {}
     for file in files:
-        entry = yaml.safe_load(Path(file).read_text()) or {}
+        entry = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         for name in prefix.split("."):
             entry = entry.get(name) if isinstance(entry, dict) else None
         if entry is not None:

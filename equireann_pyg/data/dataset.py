@@ -181,14 +181,14 @@ def elements_of(files: Files, cache_dir: str | Path | None = None) -> list[int]:
         stored = _read_elements(cache)
         if stored is None:
             stored = sorted({int(number) for atoms in keep(file) for number in atoms.numbers})
-            _write(cache, partial(Path.write_text, data=json.dumps(stored)))
+            _write(cache, partial(Path.write_text, data=json.dumps(stored), encoding="utf-8"))
         elements |= set(stored)
     return sorted(elements)
 
 
 def _read_elements(path: Path) -> list[int] | None:
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     good = isinstance(stored, list) and stored and all(isinstance(number, int) and number >= 0 for number in stored)
@@ -216,7 +216,7 @@ def _write_cache(graphs: list[Data], report: LabelReport, path: Path) -> None:
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file of the cache whole or not at all; a full or read-only disk costs the cache, not the run."""
     try:
-        with writing_cache(path.parent, "XDG_CACHE_HOME"), replacing(path) as unfinished:
+        with writing_cache(path.parent, "cache_dir or XDG_CACHE_HOME"), replacing(path) as unfinished:
             write(unfinished)
     except UnwritableCacheError as error:
         warnings.warn(f"graphs are built anew in every run: {error}", stacklevel=2)

@@ -17,7 +17,7 @@ from equireann_pyg.data.batches import Batches
 from equireann_pyg.data.dataset import AtomsDataset, file_list
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.data.report import LabelReport, keys_found, print_report
-from equireann_pyg.data.split import ValidationSplit, common
+from equireann_pyg.data.split import ValidationSplit, repeated_frames
 from equireann_pyg.graph.known import to_device
 from equireann_pyg.graph.labels import CONDITIONS, LabelKeys
 from equireann_pyg.moved import renamed
@@ -75,7 +75,7 @@ class AtomsDataModule(lightning.LightningDataModule):
         new = [report for name in self.reports if name not in before for report in self.reports[name]]
         if new and self._processes()[1] == 0:
             print_report(new)
-            if number := common(self.datasets.get("train", ()), self.datasets.get("val", ())):
+            if number := repeated_frames(self.datasets.get("train", ()), self.datasets.get("val", ())):
                 LOGGER.warning(
                     f"{number} of the validation frames are in the training set, too: validation errors are too small"
                 )

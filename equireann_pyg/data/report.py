@@ -15,17 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from equireann_pyg.data.doubts import counted, odd, wrong
-from equireann_pyg.graph.labels import (
-    EXPECTED,
-    KINDS,
-    LABELS,
-    VIRIAL,
-    FrameLabels,
-    LabelKeys,
-    fits,
-    label_places,
-    meaning,
-)
+from equireann_pyg.graph.labels import EXPECTED, KINDS, LABELS, FrameLabels, LabelKeys, fits, label_places
+from equireann_pyg.graph.names import VIRIAL, meaning
 
 
 @dataclass
@@ -117,7 +108,7 @@ def check_names(report: LabelReport, frames: Sequence[Atoms], keys: LabelKeys, a
             continue
         if not keys.usual(name):
             raise ValueError(f"{report.file}: no frame has {name} under the key '{key}'; {keys_found(frames[0])}")
-        if name not in EXPECTED or any(note.startswith("virial") for note in report.notes if name == "stress"):
+        if name not in EXPECTED or (name == "stress" and any(note.startswith("virial") for note in report.notes)):
             continue
         similar = sorted({other for atoms in frames for other in similar_names(name, atoms)})
         if similar:
@@ -134,7 +125,7 @@ def similar_names(name: str, atoms: Atoms) -> list[str]:
         key
         for place in label_places(atoms).values()
         for key, value in place.items()
-        if name[:5] in key.lower() and "per_atom" not in key.lower() and meaning(key) is None
+        if name[:5] in key.lower() and "per_atom" not in key.lower() and not meaning(key).label
         if fits(value, name, len(atoms))
     )
 

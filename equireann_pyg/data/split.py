@@ -39,7 +39,7 @@ class ValidationSplit:
         return [frames[index] for index in train], [frames[index] for index in val]
 
 
-def common(first: Sequence[Data], second: Sequence[Data]) -> int:
+def repeated_frames(first: Sequence[Data], second: Sequence[Data]) -> int:
     """Number of frames of the second set whose structure is in the first one, too, to the last digit."""
     known = {_structure(data) for data in first} if len(second) else set()
     return sum(_structure(data) in known for data in second)

@@ -18,7 +18,7 @@ from equireann_pyg.graph.radius import CELLS, COINCIDENT, FLAT, radius_graph
 from equireann_pyg.inference.calculator import check_finite, named
 from equireann_pyg.inference.compiled import CompiledPotential
 from equireann_pyg.potential.checkpoint import load_potential
-from equireann_pyg.potential.devices import usable_device
+from equireann_pyg.potential.devices import type_of, usable_device
 from equireann_pyg.potential.potential import Potential
 
 WIDE = 50
@@ -74,7 +74,7 @@ class BatchEvaluator:
         self.potential = deepcopy(potential)
         whole = self.whole
         for part in (whole.model, whole.properties):
-            part.to(dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+            part.to(dtype=type_of(dtype))
         whole.to(usable_device(device)).eval().requires_grad_(False)
         whole.allow_untrained = allow_untrained
 
@@ -163,16 +163,14 @@ def _together(structures: Structures, cutoff: float) -> tuple[Tensor, Tensor]:
 
     _, pos, cell, pbc, batch = structures
     search = NeighborList(cutoff=(1 + MARGIN) * cutoff, full_list=True, sorted=True)
-    first, parts = [0], [pos.numpy()]
-    if bool(pbc.any()) or (apart := _apart(structures, cutoff)) is None:
+    apart = None if bool(pbc.any()) else _apart(structures, cutoff)
+    if apart is not None:  # one part for all structures, which are open: boxes are not asked
+        first, parts = [0], [apart.numpy()]
+    else:
         first = np.searchsorted(batch.numpy(), np.arange(cell.size(0))).tolist()
         parts = np.split(pos.numpy(), first[1:])
-    else:
-        parts = [apart.numpy()]
-    found = [
-        search.compute(part, box, pbc.numpy(), quantities="ijS")
-        for part, box in zip(parts, cell.numpy(), strict=False)  # one part stands for all boxes, which are not asked
-    ]
+    boxes = cell.numpy()[: len(parts)]
+    found = [search.compute(part, box, pbc.numpy(), quantities="ijS") for part, box in zip(parts, boxes, strict=True)]
     start = np.repeat(first, [len(i) for i, _, _ in found])
     i, j, shift = (torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True))
     edge_index = torch.stack([j, i]).long() + torch.from_numpy(start)

@@ -91,7 +91,7 @@ def read_curve(path: str | Path, column: str) -> tuple[list[float], list[float]]
     Raises:
         ValueError: if there is no such column or it is empty.
     """
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         points = [(float(row["epoch"]), float(row[column])) for row in reader if row.get("epoch") and row.get(column)]
     if not points:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from equireann_pyg.graph.labels import CONDITIONS, meaning, read_labels
+from equireann_pyg.graph.labels import CONDITIONS, read_labels
+from equireann_pyg.graph.names import meaning
 
 
 def conditions_of(atoms: Atoms) -> dict[str, np.ndarray]:
@@ -20,9 +21,9 @@ def conditions_of(atoms: Atoms) -> dict[str, np.ndarray]:
 
 def condition_keys(atoms: Atoms) -> list[str]:
     """Names under which ``atoms.info`` has a total charge or a field."""
-    return [key for key in atoms.info if isinstance(key, str) and (meaning(key) or ("", 0))[0] in CONDITIONS]
+    return [key for key in atoms.info if isinstance(key, str) and meaning(key).label in CONDITIONS]
 
 
 def in_field(atoms: Atoms) -> bool:
     """Whether ``atoms.info`` has a field that is not zero."""
-    return any(meaning(key)[0] == "field" and np.any(atoms.info[key]) for key in condition_keys(atoms))  # type: ignore[index]
+    return any(meaning(key).label == "field" and np.any(atoms.info[key]) for key in condition_keys(atoms))

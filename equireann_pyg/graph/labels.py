@@ -1,7 +1,8 @@
 r"""Labels of structures: their names, shapes and units, and where a structure keeps them.
 
 A label is looked up under its key (:class:`LabelKeys`). Where a file has nothing under the usual key, the names in common
-use are tried: those of :data:`ALIASES`, in capitals or not, alone or marked as ``REF_``, ``dft_`` and the like.
+use are tried: those of :data:`~equireann_pyg.graph.names.ALIASES`, in capitals or not, alone or marked as ``REF_``, ``dft_``
+and the like.
 
 A *virial* is turned into a stress: :math:`\sigma = -W/V`, the convention of extended XYZ, GAP, MACE and NequIP
 (https://nequip.readthedocs.io/en/latest/guide/reference/conventions.html). A *gradient* is refused: it is minus the forces.
@@ -9,13 +10,13 @@ A *virial* is turned into a stress: :math:`\sigma = -W/V`, the convention of ext
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from equireann_pyg.graph.names import GRADIENTS, LAST_RESORT, VIRIAL, base_name, meaning
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -54,28 +55,6 @@ PER_ATOM = {"atomic_energy", *(name for name, label in LABELS.items() if label.p
 EXPECTED = ("energy", "forces", "stress")
 """Labels that most files have: a malformed one is always an error, a similar name is likely one of them misspelt."""
 
-ALIASES = {
-    "energy": ("energy", "total_energy", "potential_energy", "e", "free_energy"),
-    "forces": ("forces", "force", "f"),
-    "stress": ("stress", "virial", "virials"),
-    "dipole": ("dipole", "dipole_moment"),
-    "polarizability": ("polarizability", "polarisability"),
-    "charges": ("charges", "partial_charges"),
-    "total_charge": ("charge", "total_charge"),
-    "field": ("external_field", "electric_field"),
-}
-"""Names in common use for each label, in small letters and without marks such as ``REF_``; the first is preferred."""
-
-GRADIENTS = ("gradient", "gradients", "grad", "energy_gradient")
-"""Names of minus the forces, which are refused."""
-
-MARK = re.compile(r"^(ref|reference|dft|qm|target)[_-]|[_-](ref|reference|dft|qm|target)$", re.IGNORECASE)
-VIRIAL = re.compile(r"(?!.*stress)(.*[_-])?virials?(?![a-z])", re.IGNORECASE)
-"""Names of a virial."""
-
-LAST_RESORT = "free_energy"
-"""Taken for the energy only in a file without any other: it has the electrons' entropy in it."""
-
 
 @dataclass(frozen=True)
 class LabelKeys:
@@ -83,7 +62,7 @@ class LabelKeys:
 
     A name is looked up in ``atoms.info``, ``atoms.arrays`` and the results of an attached ASE calculator, which is where
     ASE's readers put ``energy``, ``forces`` and ``stress``. Where no frame has the default name, those of
-    :data:`ALIASES` are tried; another name than the default is taken literally.
+    :data:`~equireann_pyg.graph.names.ALIASES` are tried; another name than the default is taken literally.
 
     Args:
         energy: total energy in eV.
@@ -128,16 +107,6 @@ class FrameLabels:
     malformed: dict[str, str] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=4096)
-def meaning(key: str) -> tuple[str, int] | None:
-    """Label that a name in common use stands for and the rank of the name, best first; None for any other name."""
-    base = MARK.sub("", key).lower().replace("-", "_")
-    for name, bases in ALIASES.items():
-        if base in bases:
-            return name, bases.index(base)
-    return ("forces", len(ALIASES["forces"])) if base in GRADIENTS else None
-
-
 def label_places(atoms: Atoms) -> Places:
     """Where labels are looked up, in this order: ``info``, ``arrays``, and the calculator's results if still valid."""
     outdated = hasattr(atoms.calc, "check_state") and atoms.calc.check_state(atoms)
@@ -152,7 +121,7 @@ def candidates(name: str, found: Iterable[str], keys: LabelKeys) -> list[str]:
         return []
     if not keys.usual(name):
         return [key]
-    ranks = {other: place[1] for other in found if (place := meaning(other)) is not None and place[0] == name}
+    ranks = {other: meaning(other).rank for other in found if meaning(other).label == name}
     ordered = sorted(ranks, key=lambda other: (other != key, ranks[other], other))
     better = [other for other in ordered if not other.lower().endswith(LAST_RESORT)]
     return better or ordered
@@ -206,7 +175,7 @@ def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], 
         value = _look_up(key, KINDS[name], places)
         if value is None or (usual and len(key) == 1 and not fits(value, name, len(atoms))):
             continue
-        if _is(key, GRADIENTS):
+        if base_name(key) in GRADIENTS:
             if not usable:
                 raise ValueError(
                     f"label '{key}' is a gradient, minus the forces: store its negative as 'forces', "
@@ -228,10 +197,6 @@ def _read_label(result: FrameLabels, atoms: Atoms, name: str, names: list[str], 
                 f"labels '{chosen}' and '{other}' are different: name the {name} to use, --data.keys.{name}={chosen}"
             )
     result.values[name], result.sources[name] = usable[chosen], chosen
-
-
-def _is(key: str, names: tuple[str, ...]) -> bool:
-    return MARK.sub("", key).lower() in names
 
 
 def _look_up(key: str, kind: Label, places: Places) -> Any:
@@ -283,10 +248,9 @@ def _note_unused(result: FrameLabels, places: Places, keys: LabelKeys, labels: C
     """Say of every name in common use why it was not used."""
     present, used = {key for place in places.values() for key in place}, set(result.sources.values())
     for key in sorted(present - used - set(result.unused)):
-        place = meaning(key)
-        if place is None or len(key) == 1:
+        name = meaning(key).label
+        if not name or len(key) == 1:
             continue
-        name = place[0]
         if getattr(keys, name) is None:
             result.unused[key] = "switched off"
         elif labels is not None and name not in labels:

@@ -24,7 +24,7 @@ from equireann_pyg.inference.blocks import BlockPotential
 from equireann_pyg.inference.exported import ExportedPotential, load_exported
 from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import load_potential
-from equireann_pyg.potential.devices import refuse_tf32, usable_device
+from equireann_pyg.potential.devices import refuse_tf32, type_of, usable_device
 from equireann_pyg.potential.local_stress import atomic_stress
 from equireann_pyg.potential.potential import Potential
 
@@ -83,8 +83,7 @@ class EquiREANNCalculator(Calculator):
         self.device = usable_device(device)
         if graphed and block_size is not None:
             raise ValueError("graphed: a recorded evaluation has all atoms at once; leave out block_size, or graphed")
-        kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-        ready = _ready(potential, self.device, kind, block_size)
+        ready = _ready(potential, self.device, type_of(dtype), block_size)
         refuse_tf32(self.device, ready.dtype)
         self.potential = _graphed(ready) if graphed else ready
         whole: Any = getattr(self.potential, "potential", self.potential)  # of one in blocks

@@ -34,11 +34,22 @@ def refuse_tf32(device: torch.device, dtype: torch.dtype) -> None:
     if device.type != "cuda" or dtype != torch.float32:
         return
     products: Any = torch.backends.cuda.matmul
-    named = hasattr(
-        products, "fp32_precision"
-    )  # from torch 2.9 on; where it has been set, the older name raises an error
-    if products.fp32_precision == "tf32" if named else products.allow_tf32:
+    named = getattr(products, "fp32_precision", None)  # from torch 2.9 on; where it has been set, the older name raises
+    coarse = products.allow_tf32 if named is None else named == "tf32"
+    if coarse:
         raise ValueError(
             f"TF32 is on, and products on {device} have the digits of float16: forces would be wrong; call "
             'torch.set_float32_matmul_precision("highest"), or compute in float64'
         )
+
+
+def type_of(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A floating-point type, by itself or its name; None stays None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype is not None and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+    return kind

@@ -57,12 +57,17 @@ class TrainingRecord(ExactBuffers):
 
     def untrained_elements(self) -> list[int]:
         """Atomic numbers the model knows but, prepared for a training set, has not met there."""
+        if not bool(self.prepared):
+            return []
         counts = self.training_atoms.tolist()
-        return [number for number in self.elements if bool(self.prepared) and counts[number] == 0]
+        return [number for number in self.elements if counts[number] == 0]
 
     def record_training(self, dataset: Iterable[Data]) -> None:
         """Note that the potential has been prepared for, and is trained on, a set of graphs."""
-        counts = sum((torch.bincount(data.z, minlength=len(SYMBOLS)) for data in dataset), torch.zeros(len(SYMBOLS)))
+        counts = sum(
+            (torch.bincount(data.z, minlength=len(SYMBOLS)) for data in dataset),
+            torch.zeros(len(SYMBOLS), dtype=torch.int64),
+        )
         self.prepared.fill_(True)
         self.training_atoms.copy_(torch.maximum(self.training_atoms, counts.to(self.training_atoms)))
         self.train(self.training)

@@ -16,11 +16,12 @@ from equireann_pyg.inference.committee import CommitteeCalculator
 
 def calculator_of(
     models: Sequence[str | Path],
+    *,
     device: str = "cpu",
     dtype: str | None = None,
     skin: float = 0.5,
-    allow_untrained: bool = False,
     block_size: int | None = None,
+    allow_untrained: bool = False,
     graphed: bool = False,
 ) -> Calculator:
     """Calculator of one potential, or of the mean of several.

@@ -55,7 +55,7 @@ class TextFrames(Frames):
 
     def append(self, atoms: Atoms) -> None:
         """One more frame."""
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             write_extxyz(file, [atoms])
 
     def end(self) -> int:
@@ -162,7 +162,7 @@ class RunFiles:
         self.state.unlink(missing_ok=True)  # first: it would be that of another trajectory
         self.trajectory.begin()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_text(head + "\n")
+        self.log.write_text(head + "\n", encoding="utf-8")
 
     def resume(self, mark: dict[str, Any]) -> None:
         """Take away what was written after a state.
@@ -180,7 +180,7 @@ class RunFiles:
     def record(self, frame: Atoms, row: str) -> None:
         """One more frame and line."""
         self.trajectory.append(frame)
-        with open(self.log, "a") as file:
+        with open(self.log, "a", encoding="utf-8") as file:
             file.write(row + "\n")
 
     def save(self, state: State) -> None:

@@ -17,11 +17,12 @@ from equireann_pyg.simulation.calculators import calculator_of
 @contextmanager
 def calculator_of_all(
     models: Sequence[str | Path],
+    *,
     device: str = "cpu",
     dtype: str | None = None,
     skin: float = 0.5,
-    allow_untrained: bool = False,
     block_size: int | None = None,
+    allow_untrained: bool = False,
     graphed: bool = False,
 ) -> Iterator[Calculator | None]:
     """Calculator of the first process; None in the others, once they have nothing more to compute for it.
@@ -43,7 +44,15 @@ def calculator_of_all(
         LostProcess: if another process has ended, or does not answer.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield calculator_of(models, device, dtype, skin, allow_untrained, block_size, graphed)
+        yield calculator_of(
+            models,
+            device=device,
+            dtype=dtype,
+            skin=skin,
+            block_size=block_size,
+            allow_untrained=allow_untrained,
+            graphed=graphed,
+        )
         return
     if len(models) > 1:
         raise ValueError(
@@ -57,7 +66,9 @@ def calculator_of_all(
         raise ValueError(
             "graphed: processes that wait for each other cannot be recorded: leave it out, or start without torchrun"
         )
-    calculator = calculator_of_domains(models[0], device, dtype, skin, block_size, allow_untrained)
+    calculator = calculator_of_domains(
+        models[0], device, dtype, skin=skin, block_size=block_size, allow_untrained=allow_untrained
+    )
     if calculator.rank > 0:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

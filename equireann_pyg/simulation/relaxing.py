@@ -10,7 +10,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
-from equireann_pyg.graph.labels import LABELS, meaning
+from equireann_pyg.graph.labels import LABELS
+from equireann_pyg.graph.names import meaning
 from equireann_pyg.simulation.progress import Advance
 from equireann_pyg.simulation.records import RESULTS
 from equireann_pyg.simulation.stopping import Signals
@@ -101,7 +102,7 @@ def relaxed_frame(atoms: Atoms, result: Relaxed) -> Atoms:
     frame = atoms.copy()
     frame.arrays.pop("momenta", None)
     for place in (frame.info, frame.arrays):  # labels of the structure as it was
-        for key in [key for key in place if len(key) > 1 and (meaning(key) or ("", 0))[0] in LABELS]:
+        for key in [key for key in place if isinstance(key, str) and len(key) > 1 and meaning(key).label in LABELS]:
             del place[key]
     frame.info |= {"converged": result.converged, "relaxation_steps": result.steps}
     results = atoms.calc.results

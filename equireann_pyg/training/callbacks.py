@@ -151,3 +151,23 @@ class StopAtSmallestLearningRate(Callback):
             groups = config.scheduler.optimizer.param_groups
             if floors and all(g["lr"] <= m * (1 + 1e-6) for g, m in zip(groups, floors, strict=True)):
                 trainer.should_stop = True
+
+
+class AllowUntrained(Callback):
+    """Lets a fit evaluate elements that the potential has not met yet, and refuses them again however it ends."""
+
+    before: bool | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Remember what was allowed."""
+        self.before, pl_module.potential.allow_untrained = pl_module.potential.allow_untrained, True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Back to what was allowed."""
+        if self.before is not None:
+            self.before, pl_module.potential.allow_untrained = None, self.before
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """The same after an error, with which Lightning leaves recordings to nobody else."""
+        self.on_fit_end(trainer, pl_module)
+        pl_module.teardown("fit")

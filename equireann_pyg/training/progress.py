@@ -68,7 +68,7 @@ class OneLineProgress(ProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """A new epoch."""
-        self._start(f"{epoch(trainer)}", self.total_train_batches)
+        self._start(epoch(trainer), self.total_train_batches)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -101,18 +101,22 @@ class OneLineProgress(ProgressBar):
         if trainer.state.fn == "validate":
             self._start(NAMES["validate"], sum(trainer.num_val_batches))
 
-    def on_validation_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
         """One more batch of ``validate``."""
         if trainer.state.fn == "validate":
-            self._advance(arguments[3] + 1)
+            self._advance(batch_idx + 1)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The start of ``test``."""
         self._start(NAMES["test"], sum(trainer.num_test_batches))
 
-    def on_test_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
         """One more batch of ``test``."""
-        self._advance(arguments[3] + 1)
+        self._advance(batch_idx + 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The end of ``test``."""
@@ -122,9 +126,11 @@ class OneLineProgress(ProgressBar):
         """The start of ``predict``."""
         self._start(NAMES["predict"], sum(trainer.num_predict_batches))
 
-    def on_predict_batch_end(self, trainer: Trainer, *arguments: Any) -> None:
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
         """One more batch of ``predict``."""
-        self._advance(arguments[3] + 1)
+        self._advance(batch_idx + 1)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The end of ``predict``."""

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from equireann_pyg.elements import atomic_number, describe
 from equireann_pyg.graph.edges import edge_vectors
+from equireann_pyg.graph.labels import CONDITIONS
 from equireann_pyg.nn.isolation import isolation
 
 LOGGER = logging.getLogger(__name__)
@@ -131,9 +132,7 @@ def isolated_atoms(dataset: Iterable[Data]) -> dict[int, float]:
                 f"frame {index}: config_type is {data.config_type}, but there are {what}: it must be one atom without any "
                 "within the cutoff; repair the frame or rename its config_type"
             )
-        charged = any(
-            bool((data.get(name) if name in data else torch.zeros(1)).any()) for name in ("total_charge", "field")
-        )
+        charged = any(name in data and bool(data[name].any()) for name in CONDITIONS)
         plain = data.z.numel() == 1 and not neighbours and not charged
         if (named or plain) and bool(torch.isfinite(data.energy).all()):
             (marked if named else others).setdefault(int(data.z), []).append(float(data.energy))

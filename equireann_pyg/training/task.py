@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import torch
 import torch.distributed
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -27,6 +27,7 @@ from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import potential_state, recipe
 from equireann_pyg.potential.devices import refuse_tf32
 from equireann_pyg.properties.base import Property
+from equireann_pyg.training.callbacks import AllowUntrained
 from equireann_pyg.training.evaluating import Evaluating, Evaluation
 from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential
 from equireann_pyg.training.loss import DivergenceError, PotentialLoss
@@ -121,7 +122,6 @@ class PotentialTask(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """Prepare a fresh potential, or adapt a trained one; a resumed run has got its state from the checkpoint."""
-        self.potential.allow_untrained, self._allowed = True, self.potential.allow_untrained
         train = self._datasets().get("train")
         references = getattr(getattr(self.trainer, "datamodule", None), "references", None)
         if self.trainer.ckpt_path is not None:
@@ -153,9 +153,9 @@ class PotentialTask(lightning.LightningModule):
                 length = length if math.isinf(length) else math.ceil(length / max(1, steps))
             self.schedule.fit_length(config.scheduler, length)
 
-    def on_fit_end(self) -> None:
-        """From now on elements without training atoms are refused again."""
-        self.potential.allow_untrained = self._allowed
+    def configure_callbacks(self) -> list[Callback]:
+        """What every fit has."""
+        return [AllowUntrained()]
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule; a plateau schedule watches ``val/loss``."""

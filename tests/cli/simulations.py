@@ -74,7 +74,7 @@ def frames_of(path: str | Path) -> list[Atoms]:
 class Effective(EMT):
     """Effective medium theory: a copper that is solid, has a pressure, and takes a millisecond."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
 
@@ -83,7 +83,7 @@ class Springs(Calculator):
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
         self.places: np.ndarray | None = None
 

@@ -111,8 +111,9 @@ def _remembered(entries: Tensor, values: Tensor, key: tuple[object, ...], make: 
     state = tuple((part._version, part.storage_offset(), part.shape, part.stride()) for part in (entries, values))
     before = _known.get(table)
     if before is None or before[0] != state:
-        for gone in [known for known in _known if any(part.expired() for part in known)]:
-            del _known[gone]
+        for known in list(_known):  # a copy: other threads remember tables, too
+            if any(part.expired() for part in known):
+                _known.pop(known, None)
         before = _known[table] = state, {}
     kept = before[1]
     if key not in kept:
