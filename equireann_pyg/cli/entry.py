@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line, see :func:`equireann_pyg.cli.program.main`.
+    """Run the command line, see :func:`equireann_pyg.cli.program.run_command`.
 
     Args:
         args: arguments instead of those of the process.
@@ -17,9 +17,9 @@ def main(args: Sequence[str] | None = None) -> int:
         exit status.
     """
     try:
-        from equireann_pyg.cli.program import main as run  # torch, Lightning and the rest take seconds
+        from equireann_pyg.cli.program import run_command  # torch, Lightning and the rest take seconds
 
-        return run(args)
+        return run_command(args)
     except KeyboardInterrupt:  # at work, commands say so themselves
         print("equireann: stopped by SIGINT", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -14,7 +14,7 @@ from equireann_pyg.cli.quiet import quiet
 from equireann_pyg.training import callbacks
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def run_command(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
