@@ -177,9 +177,9 @@ def _encoded(key: Any, value: Any) -> Any:
     plain = isinstance(value, (str, bool, np.bool_, Real)) or (
         isinstance(value, np.ndarray) and value.dtype.kind in "ifb"
     )
-    for form in (lambda: value, lambda: _json(value)) if plain else (lambda: _json(value),):
+    for as_json in (False, True) if plain else (True,):
         try:
-            encoded = form()
+            encoded = _json(value) if as_json else value
             text = key_val_dict_to_str({key: encoded, END: 1})
             back = key_val_str_to_dict(text)
         except (TypeError, ValueError, IndexError):  # the last one of ASE's parser, for _JSON without an end
@@ -229,6 +229,4 @@ def _column(name: str, values: Any) -> tuple[Any, str]:
 
 
 def _are_words(values: Any) -> bool:
-    return values.dtype.kind == "U" and all(
-        word and len(word.split()) == 1 == len(word.split(" ")) for word in values.ravel()
-    )
+    return values.dtype.kind == "U" and all(word.split() == [word] == word.split(" ") for word in values.ravel())

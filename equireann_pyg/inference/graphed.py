@@ -133,7 +133,7 @@ class _Recorded:
 
     Args:
         owner: potential and recorder.
-        kind: whether in training, with forces, with stress, and which fields of a graph there are not.
+        kind: whether in training, with forces, with stress, and the type of each field but the batch.
         graph: first batch that it is to serve.
     """
 

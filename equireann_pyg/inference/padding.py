@@ -108,9 +108,11 @@ def empty_like(graph: GraphTensors, room: Sizes) -> GraphTensors:
     """Memory for a batch of these sizes, with the optional fields that ``graph`` has, and a ``batch``."""
     fields: dict[str, Tensor | None] = {}
     for name, tensor in graph._replace(batch=graph.z)._asdict().items():
+        if tensor is None:
+            fields[name] = None
+            continue
         rows, dim = ROWS[name]
-        shape = None if tensor is None else [*tensor.shape[:dim], getattr(room, rows), *tensor.shape[dim + 1 :]]
-        fields[name] = None if tensor is None or shape is None else tensor.new_zeros(shape)
+        fields[name] = tensor.new_zeros(*tensor.shape[:dim], getattr(room, rows), *tensor.shape[dim + 1 :])
     return GraphTensors(**fields)  # type: ignore[arg-type]
 
 
@@ -145,14 +147,12 @@ def fill_ghosts(into: GraphTensors, sizes: Sizes, cutoff: float) -> None:
         cutoff: of the model in Angstrom.
     """
     room = sizes_of(into)
-    behind = {
-        name: place.narrow(dim, at, getattr(room, rows) - at)
-        for (name, (rows, dim)), place in zip(ROWS.items(), into, strict=True)
-        if place is not None
-        for at in (getattr(sizes, rows),)
-    }
-    for part in behind.values():
-        part.zero_()
+    behind: dict[str, Tensor] = {}
+    for name, place in into._asdict().items():
+        if place is not None:
+            rows, dim = ROWS[name]
+            at = getattr(sizes, rows)
+            behind[name] = place.narrow(dim, at, getattr(room, rows) - at).zero_()
     behind["z"].copy_(into.z[:1].expand_as(behind["z"]))  # an element that the model knows
     behind["batch"].fill_(room.graphs - 1)
     behind["cell"].diagonal(dim1=1, dim2=2).fill_(2 * cutoff)

@@ -59,9 +59,9 @@ class ElementStandardize(torch.nn.Module):
         Args:
             x: features.
             species: element index of each row.
-            only: element indices to do it for; all by default.
             floor: smallest standard deviation relative to the mean size of a feature, so that rounding noise of
                 a constant feature is never blown up.
+            only: element indices to do it for; all by default.
         """
         for s in set(species.tolist()) if only is None else set(species.tolist()) & set(only):
             rows = x[species == s].double()  # -> [N_s, k]

@@ -101,17 +101,20 @@ def add_elements(potential: Potential, elements: Iterable[str | int]) -> None:
 def _beside(known: Tensor, fresh: Tensor, places: Sequence[int], count: int, resize: bool) -> Tensor:
     """A fresh tensor with the known rows in their places; dimensions that differ run over elements or pairs of them."""
     rows = torch.tensor(places)
-    pairs = (rows.unsqueeze(1) * count + rows).flatten()
-    index = [
-        torch.arange(size) if size == larger else rows if (size, larger) == (len(rows), count) else pairs
-        for size, larger in zip(known.shape, fresh.shape, strict=True)
-    ]
+    index = [_rows(size, larger, rows, count) for size, larger in zip(known.shape, fresh.shape, strict=True)]
     where = torch.meshgrid(*index, indexing="ij") if index else ()
     joined = fresh.clone()
     if resize and known.shape != fresh.shape and float(joined[where].norm()) > 0:
         joined *= known.norm() / joined[where].norm()
     joined[where] = known
     return joined
+
+
+def _rows(size: int, larger: int, rows: Tensor, count: int) -> Tensor:
+    """Where one dimension of a known tensor goes: as it is, over elements, or over pairs of them."""
+    if size == larger:
+        return torch.arange(size)
+    return rows if (size, larger) == (len(rows), count) else (rows.unsqueeze(1) * count + rows).flatten()
 
 
 def adapt_potential(

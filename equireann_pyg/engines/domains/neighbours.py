@@ -97,11 +97,10 @@ def near(frame: Frame, own: Tensor, mine: Tensor, reach: float) -> tuple[Tensor,
     box = frame.place[own]
     low, high = (box.amin(0) - reach).tolist(), (box.amax(0) + reach).tolist()
     for k, height in enumerate(frame.heights.tolist()):
-        found = [
-            (kept, image)
-            for image in _images(low[k], high[k], height)
-            for kept in [_between(frame.place[atoms, k], image and image * height, low[k], high[k])]
-        ]
+        found = []
+        for image in _images(low[k], high[k], height):
+            offset = image * height if image else 0.0  # an open direction has an infinite height, and image 0 only
+            found.append((_between(frame.place[atoms, k], offset, low[k], high[k]), image))
         shifts = torch.cat([shifts[kept].index_fill(1, torch.tensor([k]), image) for kept, image in found])
         atoms = torch.cat([atoms[kept] for kept, _ in found])
     other = ~mine[atoms] | (shifts != 0).any(1)
