@@ -15,7 +15,11 @@ def conditions_of(atoms: Atoms) -> dict[str, np.ndarray]:
     Raises:
         ValueError: for other shapes, numbers that are not finite, or two names that disagree.
     """
-    found = read_labels(Atoms(info={key: atoms.info[key] for key in condition_keys(atoms)}), labels=tuple(CONDITIONS))
+    bare = Atoms(info={key: atoms.info[key] for key in condition_keys(atoms)})
+    try:
+        found = read_labels(bare, labels=tuple(CONDITIONS))
+    except ValueError as error:
+        raise ValueError(f"atoms.info: {error}") from error
     return {name: found.values[name] for name in CONDITIONS}
 
 

@@ -92,8 +92,9 @@ def test_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     committee = ["md", "copper.pt", *MD[1:], "--block_size", "3"]
     assert "a committee of 2 works in one process" in run(*committee).message
 
-    def asked(*arguments: Any) -> None:
-        raise ValueError(f"asked for {arguments}")
+    def asked(*arguments: Any, **options: Any) -> None:
+        raise ValueError(f"asked for {arguments}, {options}")
 
     monkeypatch.setattr("equireann_pyg.simulation.processes.calculator_of_domains", asked)
-    assert "asked for ('copper.pt', 'cpu', None, 0.5, 3, False)" in run(*MD, "--block_size", "3").message
+    message = run(*MD, "--block_size", "3", "--skin", "0.7").message
+    assert "asked for ('copper.pt', 'cpu', None), {'skin': 0.7, 'block_size': 3, 'allow_untrained': False}" in message
