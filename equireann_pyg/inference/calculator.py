@@ -18,6 +18,7 @@ from equireann_pyg.graph.conditions import conditions_of, in_field
 from equireann_pyg.graph.convert import ase_results, from_ase, voigt
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.graph.known import to_device
+from equireann_pyg.graph.labels import CONDITIONS
 from equireann_pyg.graph.radius import COINCIDENT
 from equireann_pyg.graph.transfer import fetched, sent
 from equireann_pyg.inference.blocks import BlockPotential
@@ -155,7 +156,10 @@ class EquiREANNCalculator(Calculator):
         """What has changed since the last calculation, total charge and field included (called by ASE)."""
         changes: list[str] = super().check_state(atoms, tol)
         if self.has_properties and self.atoms is not None:
-            before, now = conditions_of(self.atoms), conditions_of(atoms)
+            try:
+                before, now = conditions_of(self.atoms), conditions_of(atoms)
+            except ValueError:  # the calculation that follows says what is wrong
+                return [*changes, *CONDITIONS]
             changes += [name for name, value in now.items() if not np.array_equal(before[name], value)]
         return changes
 
