@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from equireann_pyg.evaluation import plots
 from experiments.benchmark.measurements.records import Record
@@ -16,15 +16,24 @@ from experiments.runs.tables import chosen, mean
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKERS = "osD^v*"
+MARKERS, LINES = "osD^v*", ("-", "--", ":", "-.")
 
 
-def styles(models: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every model."""
-    count = len(plots.COLORS)
-    return {
-        name: (plots.COLORS[n % count], MARKERS[n // count % len(MARKERS)]) for n, name in enumerate(sorted(models))
-    }
+class Style(NamedTuple):
+    """How a model looks in all figures."""
+
+    color: str
+    marker: str
+    line: str
+
+
+def styles(models: Iterable[str]) -> dict[str, Style]:
+    """Colour, marker and line of every model."""
+    count, found = len(plots.COLORS), {}
+    for n, name in enumerate(sorted(models)):
+        turn = n // count
+        found[name] = Style(plots.COLORS[n % count], MARKERS[turn % len(MARKERS)], LINES[turn % len(LINES)])
+    return found
 
 
 def draw(records: Sequence[Record], folder: Path) -> list[Path]:
@@ -37,7 +46,7 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
     return made
 
 
-def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
+def error_time(records: Sequence[Record], look: dict[str, Style], path: Path) -> bool:
     """Force error on validation frames against the processor time of the training."""
     budgets = timed_budgets(records)
     if not budgets:
@@ -50,8 +59,16 @@ def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path
                 (float(p["minutes"]), float(p["forces_rmse"])) for p in run.answer["progress"] if p.get("forces_rmse")
             ]
             if points and run.options["seed"] == 0:
-                axis.loglog(*zip(*points, strict=True), color=look[run.model][0], lw=1.2, label=run.model)
-                axis.plot(*points[-1], look[run.model][1], color=look[run.model][0], ms=5)
+                color, marker, line = look[run.model]
+                axis.loglog(
+                    *zip(*points, strict=True),
+                    line,
+                    color=color,
+                    marker=marker,
+                    markevery=[-1],
+                    lw=1.2,
+                    label=run.model,
+                )
         finish(axis, "minutes of one core", "validation force RMSE (meV/Å)", budget[0])
     for axis in axes.flat[len(cases) :]:
         axis.set_visible(False)
@@ -60,7 +77,7 @@ def error_time(records: Sequence[Record], look: dict[str, tuple[str, str]], path
     return True
 
 
-def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
+def error_cost(records: Sequence[Record], look: dict[str, Style], path: Path) -> bool:
     """Force error on test frames against the time of an evaluation; a line joins what nothing beats in both."""
     points = {budget[0]: error_and_cost(records, budget) for budget in timed_budgets(records)}
     points = {case: found for case, found in points.items() if found}
@@ -69,7 +86,7 @@ def error_cost(records: Sequence[Record], look: dict[str, tuple[str, str]], path
     picture, axes = plots.figure(-(-len(points) // 2), min(2, len(points)), 5.0 if len(points) > 1 else 8.0, 4.0)
     for axis, (case, found) in zip(axes.flat, points.items(), strict=False):
         for model, (time, error) in found.items():
-            axis.loglog(time, error, look[model][1], color=look[model][0], ms=7, label=model)
+            axis.loglog(time, error, look[model].marker, color=look[model].color, ms=7, label=model)
         front = pareto(found.values())
         axis.plot(*zip(*front, strict=True), "-", color="0.6", lw=1, zorder=0)
         finish(axis, "µs per atom, energy and forces, one thread", "test force RMSE (meV/Å)", case)
@@ -104,7 +121,7 @@ def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def speed(records: Sequence[Record], look: dict[str, tuple[str, str]], path: Path) -> bool:
+def speed(records: Sequence[Record], look: dict[str, Style], path: Path) -> bool:
     """Times as multiples of the reference's, all systems in one line for each model."""
     found: dict[str, list[tuple[str, float]]] = {}
     for model in models_of(records):
