@@ -54,18 +54,18 @@ def test_a_charge_likewise(key: str) -> None:
         ({"external_field": 0.1}, r"expected field of shape \[1, 3\], got the number 0.1"),
         ({"external_field": [0, 0, np.nan]}, "'external_field' is not finite"),
         ({"charge": "+1"}, "expected numbers for the total_charge"),
-        ({"external_field": FIELD, "electric_field": [0, 0, 1.0]}, "are different|external_field"),
     ],
 )
 def test_what_is_no_field_or_charge(info: dict[str, object], said: str) -> None:
     atoms = methane(**info)
     atoms.calc = EquiREANNCalculator(response())
-    if len(info) > 1:  # the preferred name serves
-        assert conditions_of(atoms)["field"].tolist() == [FIELD]
-        return
     with pytest.raises(ValueError, match=said):
         atoms.get_potential_energy()
     assert atoms.calc.results == {}
+
+
+def test_the_usual_name_goes_before_others() -> None:
+    assert conditions_of(methane(electric_field=[0, 0, 1.0], external_field=FIELD))["field"].tolist() == [FIELD]
 
 
 def test_a_committee_sees_another_field_and_has_properties() -> None:
@@ -102,6 +102,7 @@ def test_a_field_that_is_not_felt_is_said_once(properties: tuple[torch.nn.Module
 
 def test_other_names_are_no_field() -> None:
     assert not in_field(methane(electric_field=[0, 0, 0], field_of_study="physics"))
+    assert not in_field(methane(external_field="none"))
     atoms = methane(charge="none")  # whose potential does not ask for it
     atoms.calc = EquiREANNCalculator(make())
     assert np.isfinite(atoms.get_potential_energy())

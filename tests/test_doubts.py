@@ -46,6 +46,7 @@ def test_weights_of_frames(tmp_path: Path) -> None:
     frames = [crystal(seed) for seed in range(3)]
     for atoms, weight in zip(frames, (0.0, 1.0, 2.0), strict=True):
         atoms.info["config_energy_weight"] = weight
+    frames[0].info["config_type_weight"] = "heavy"
     with pytest.warns(UserWarning, match=r"config_energy_weight: not used, all frames count alike; .* \(2 frames\)"):
         read(tmp_path, *frames)
 

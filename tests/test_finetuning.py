@@ -189,6 +189,7 @@ def test_references_without_a_use(caplog):
     with pytest.raises(ValueError, match="references: that of H is kept in further training: leave it out, or"):
         adapt_potential(trained(), graphs("CH4"), references={"H": -13.6})
     potential = trained()
+    adapt_potential(potential, graphs("CH4"), references={"H": float(potential.reference_energies[1])})  # as it is
     adapt_potential(potential, graphs("CH4"), "references", {"H": -13.6})
     assert float(potential.reference_energies[1]) == -13.6
     adapt_potential(potential, graphs("H2"), "references")

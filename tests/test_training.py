@@ -241,3 +241,37 @@ def test_untrained_elements_are_refused_again_after_an_error(graphs):
     with pytest.raises(RuntimeError, match="as when it diverges"):
         trainer.fit(task, DataLoader(graphs[:4]), DataLoader(graphs[4:6]))
     assert not task.potential.allow_untrained
+
+
+def test_what_a_resumed_run_keeps(graphs, tmp_path):
+    """The length of its schedule and its reference energies; of others there are warnings."""
+
+    class Frames(lightning.LightningDataModule):
+        references = {"Cu": -1.5}  # noqa: RUF012
+        datasets = {"train": graphs[:4]}  # noqa: RUF012
+
+        def train_dataloader(self) -> DataLoader:
+            return DataLoader(graphs[:4], batch_size=2)
+
+        def val_dataloader(self) -> DataLoader:
+            return DataLoader(graphs[4:6])
+
+    def fit(epochs: int, **options: Any) -> lightning.Trainer:
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(PotentialTask(small(), schedule=Schedule(Cosine)), datamodule=Frames(), **options)
+        return trainer
+
+    first = fit(2)
+    assert float(first.lightning_module.potential.reference_energies[29]) == -1.5
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.warns(UserWarning, match=r"T_max = 2 of 3 epochs and rises again") as said:
+        again = fit(3, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert again.lr_scheduler_configs[0].scheduler.T_max == 2
+    assert not any("reference energies" in str(warning.message) for warning in said)  # they are the same
+    Frames.references = {"Cu": -9.0}
+    with pytest.warns(UserWarning, match="a resumed run keeps its reference energies: those given for Cu are not used"):
+        again = fit(2, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert float(again.lightning_module.potential.reference_energies[29]) == -1.5

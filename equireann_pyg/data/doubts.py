@@ -39,7 +39,8 @@ def wrong(atoms: Atoms, labels: FrameLabels) -> Iterator[str]:
     if "stress" in labels.sources and np.abs(labels.values["stress"]).max() > LARGEST_STRESS:
         yield f"stress: more than {LARGEST_STRESS:g} eV/Å³: is it in GPa or kbar?"
     for key, value in atoms.info.items():
-        if WEIGHT.fullmatch(str(key)) and np.any(np.not_equal(value, 1)):
+        weights = np.asarray(value)
+        if WEIGHT.fullmatch(str(key)) and weights.dtype.kind in "iuf" and (weights != 1).any():
             yield f"{key}: not used, all frames count alike; leave out those that are not to count"
 
 

@@ -25,7 +25,7 @@ from ase.io import read
 
 from equireann_pyg.engines.batches import BatchEvaluator, Structures
 from equireann_pyg.engines.needed import needed
-from equireann_pyg.graph.labels import CONDITIONS, read_labels
+from equireann_pyg.graph.conditions import conditions_of, in_field
 
 __DRIVER_NAME__ = "equireann"
 __DRIVER_CLASS__ = "IPIDriver"
@@ -82,8 +82,11 @@ class IPIDriver:
         period = f"periodic along {directions}" if directions else "open"
         print(f"equireann: {found.get_chemical_formula()} of {template}, {period}", file=sys.stderr)
         self.evaluate = BatchEvaluator(potential, device, dtype, allow_untrained)
-        values = read_labels(self.template, labels=tuple(CONDITIONS)).values
-        self.conditions = {name: torch.from_numpy(values[name]) for name in CONDITIONS}  # -> [1, ...]
+        self.conditions = {
+            name: torch.from_numpy(value) for name, value in conditions_of(self.template).items()
+        }  # -> [1, ...]
+        if in_field(self.template) and not any(part.uses_field for part in self.evaluate.whole.properties):
+            print("equireann: the potential does not depend on the field of the template", file=sys.stderr)
 
     def __call__(self, cell: Any, pos: Any) -> Result | list[Result]:
         """Evaluate one structure, or a list of them.

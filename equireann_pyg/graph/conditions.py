@@ -30,4 +30,5 @@ def condition_keys(atoms: Atoms) -> list[str]:
 
 def in_field(atoms: Atoms) -> bool:
     """Whether ``atoms.info`` has a field that is not zero."""
-    return any(meaning(key).label == "field" and np.any(atoms.info[key]) for key in condition_keys(atoms))
+    fields = (np.asarray(atoms.info[key]) for key in condition_keys(atoms) if meaning(key).label == "field")
+    return any(field.dtype.kind in "iuf" and bool(field.any()) for field in fields)

@@ -118,6 +118,7 @@ class EquiREANNCalculator(Calculator):
         """Evaluate the potential (called by ASE)."""
         self.results = {}
         super().calculate(atoms, properties, system_changes)
+        self._say_what_is_not_felt()
         graph, closest = self._graph(self.atoms)  # type: ignore[arg-type]
         if self.broken:
             raise ValueError(self.broken)
@@ -148,7 +149,7 @@ class EquiREANNCalculator(Calculator):
         closest = torch.cat([r, r.new_full((1,), torch.inf)]).min()
         inside = (r < self.potential.cutoff).nonzero().squeeze(1)  # other models need not vanish beyond it
         graph.edge_index, graph.edge_shift = graph.edge_index[:, inside], graph.edge_shift[inside]
-        for name, value in self._conditions(atoms).items():
+        for name, value in (conditions_of(atoms) if self.has_properties else {}).items():
             graph[name] = torch.from_numpy(value)
         return to_device(graph, self.device), closest
 
@@ -163,15 +164,14 @@ class EquiREANNCalculator(Calculator):
             changes += [name for name, value in now.items() if not np.array_equal(before[name], value)]
         return changes
 
-    def _conditions(self, atoms: Atoms) -> dict[str, np.ndarray]:
-        """Total charge and field for the properties; warns once of what the potential does not feel."""
-        if not (self.feels_field or self._warned) and in_field(atoms):
+    def _say_what_is_not_felt(self) -> None:
+        """Warn, once, of a field that the potential does not depend on."""
+        if not (self.feels_field or self._warned) and in_field(self.atoms):  # type: ignore[arg-type]
             warnings.warn(
                 "the structure is in a field that this potential does not depend on: energy and forces are those without it",
-                stacklevel=5,
+                stacklevel=4,
             )
             self._warned = True
-        return conditions_of(atoms) if self.has_properties else {}
 
     def _outdated(self, atoms: Atoms, built: Atoms) -> bool:
         pairs = ((getattr(atoms, name), getattr(built, name)) for name in ("numbers", "pbc"))

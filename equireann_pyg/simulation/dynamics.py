@@ -13,8 +13,8 @@ from equireann_pyg.simulation.calculators import listed_positions
 from equireann_pyg.simulation.ensembles import Ensemble
 from equireann_pyg.simulation.output import RunFiles
 from equireann_pyg.simulation.progress import Advance
-from equireann_pyg.simulation.records import fixed_of, frame_of, head_of, row_of, values_of
-from equireann_pyg.simulation.state import State
+from equireann_pyg.simulation.records import frame_of, head_of, row_of, values_of
+from equireann_pyg.simulation.state import State, fixed_of
 from equireann_pyg.simulation.stopping import Signals, Stopped
 from equireann_pyg.simulation.structures import check_forces, check_speed
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixCom
-from ase.io.jsonio import encode
 
-from equireann_pyg.graph.conditions import condition_keys, conditions_of
+from equireann_pyg.graph.conditions import condition_keys
+from equireann_pyg.simulation.structures import held
 
 RESULTS = ("energy", "forces", "stress")
 WIDTHS = {
@@ -89,21 +86,3 @@ def frame_of(atoms: Atoms, step: int, time: float) -> Atoms:
     frame.set_constraint(held(atoms))
     frame.calc = SinglePointCalculator(frame, **{name: results[name] for name in RESULTS if name in results})
     return frame
-
-
-def held(atoms: Atoms) -> list[Any]:
-    """Constraints of a structure, without that of the centre of mass, which an ensemble sets itself."""
-    return [constraint for constraint in atoms.constraints if not isinstance(constraint, FixCom)]
-
-
-def fixed_of(atoms: Atoms) -> dict[str, Any]:
-    """What must be the same where a run is gone on with, beside its options: in plain values, by the words for a message."""
-    masses = hashlib.sha256(np.ascontiguousarray(atoms.get_masses()).tobytes()).hexdigest()[:8]
-    conditions = {name: value.ravel().tolist() for name, value in conditions_of(atoms).items() if value.any()}
-    constraints = [encode(constraint.todict()) for constraint in held(atoms)]
-    return {
-        "pbc": atoms.pbc.tolist(),
-        "set of masses": masses,
-        "set of constraints": constraints,
-        "charge or field": conditions,
-    }

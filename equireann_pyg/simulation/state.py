@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
+from ase.io.jsonio import encode
 
 from equireann_pyg.files import replacing
+from equireann_pyg.graph.conditions import condition_keys
+from equireann_pyg.simulation.structures import held
 
 FORMAT = "equireann_pyg.simulation"
 VERSION = 2
@@ -31,6 +36,18 @@ class State(NamedTuple):
     arrays: dict[str, np.ndarray]
     generator: dict[str, Any]
     settings: dict[str, Any]
+
+
+def fixed_of(atoms: Atoms) -> dict[str, Any]:
+    """What must be the same where a run is gone on with, beside its options: in plain values, by the words for a message."""
+    masses = hashlib.sha256(np.ascontiguousarray(atoms.get_masses()).tobytes()).hexdigest()[:8]
+    conditions = {key: np.asarray(atoms.info[key]).tolist() for key in condition_keys(atoms)}
+    return {
+        "pbc": atoms.pbc.tolist(),
+        "set of masses": masses,
+        "set of constraints": [encode(constraint.todict()) for constraint in held(atoms)],
+        "charge or field": conditions,
+    }
 
 
 def write_state(path: Path, state: State, mark: Mapping[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixCom
 
 from equireann_pyg.data.reading import read_frames
 from equireann_pyg.elements import SYMBOLS
@@ -39,6 +41,11 @@ def one_structure(file: str | Path) -> Atoms:
 def has_momenta(atoms: Atoms) -> bool:
     """Whether atoms move."""
     return bool(atoms.has("momenta") and atoms.get_momenta().any())
+
+
+def held(atoms: Atoms) -> list[Any]:
+    """Constraints of a structure, without that of the centre of mass, which an ensemble sets itself."""
+    return [constraint for constraint in atoms.constraints if not isinstance(constraint, FixCom)]
 
 
 def gaps(atoms: Atoms) -> np.ndarray:

@@ -18,7 +18,7 @@ from equireann_pyg.potential.checkpoint import build, load_potential, recipe
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import Property
 from equireann_pyg.training.preparation import spread
-from equireann_pyg.training.references import isolated_atoms, least_squares
+from equireann_pyg.training.references import SAME, isolated_atoms, least_squares
 
 Refit = Literal["nothing", "references", "references_and_scale"]
 """What further training takes anew from its training set; everything else is kept."""
@@ -155,9 +155,15 @@ def adapt_potential(
     potential.record_training(dataset)
 
 
+def unused_references(potential: Potential, given: Mapping[int, float]) -> set[int]:
+    """Elements whose reference energies in eV, by atomic number, are other ones than those that the potential has."""
+    had = potential.reference_energies.tolist()
+    return {number for number, energy in given.items() if abs(had[number] - energy) > SAME}
+
+
 def _check_given(potential: Potential, given: Mapping[int, float], chosen: Sequence[int], refit: Refit) -> None:
     """Refuse references that would not be used; warn of those that belong to other data from now on."""
-    if useless := set(given) - set(chosen):
+    if useless := unused_references(potential, given) - set(chosen):
         why = "is kept" if refit == "nothing" else "is not fitted, for the training set has no such atom,"
         hint = ": leave it out, or take all references anew by model.refit references" if refit == "nothing" else ""
         raise ValueError(f"references: that of {describe(useless)} {why} in further training{hint}")

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg.data.dataset import check_elements
-from equireann_pyg.elements import describe
+from equireann_pyg.elements import atomic_number, describe
 from equireann_pyg.graph.labels import PER_ATOM
 from equireann_pyg.inference.graphed import GraphedPotential
 from equireann_pyg.potential.checkpoint import potential_state, recipe
@@ -29,7 +29,7 @@ from equireann_pyg.potential.devices import refuse_tf32
 from equireann_pyg.properties.base import Property
 from equireann_pyg.training.callbacks import AllowUntrained
 from equireann_pyg.training.evaluating import Evaluating, Evaluation
-from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential
+from equireann_pyg.training.finetuning import Refit, adapt_potential, starting_potential, unused_references
 from equireann_pyg.training.loss import DivergenceError, PotentialLoss
 from equireann_pyg.training.metrics import SHOWN, PotentialErrors, with_unit
 from equireann_pyg.training.preparation import prepare_potential
@@ -125,6 +125,11 @@ class PotentialTask(lightning.LightningModule):
         train = self._datasets().get("train")
         references = getattr(getattr(self.trainer, "datamodule", None), "references", None)
         if self.trainer.ckpt_path is not None:
+            given = {atomic_number(element): float(value) for element, value in (references or {}).items()}
+            if others := unused_references(self.potential, given):
+                rank_zero_warn(
+                    f"a resumed run keeps its reference energies: those given for {describe(others)} are not used"
+                )
             return
         if train is None:
             if not bool(self.potential.prepared):

@@ -125,6 +125,14 @@ def test_committee(capsys: pytest.CaptureFixture[str]) -> None:
     assert np.linalg.norm(frame.arrays["forces_std"], axis=1).max() == pytest.approx(spread, abs=1e-5)
 
 
+def test_words_where_a_charge_may_stand() -> None:
+    """A potential without properties does not ask for it."""
+    atoms = read("copper.xyz")
+    atoms.info["charge"] = "none"
+    write("word.xyz", atoms, format="extxyz")
+    assert run("md", "copper.pt", "word.xyz", "--temperature", "300", "--steps", "2").status == 0
+
+
 def test_momenta_of_the_file_and_atoms_that_are_held() -> None:
     atoms = read("copper.xyz")
     atoms.set_constraint(FixAtoms([0]))
