@@ -9,6 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from equireann_pyg.wording import one_line
+
 
 @contextmanager
 def replacing(path: str | Path, ending: str = "") -> Iterator[Path]:
@@ -58,7 +60,7 @@ def writing_cache(folder: Path, settings: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        reason = getattr(error, "strerror", None) or one_line(error, 200)
         raise UnwritableCacheError(
             f"cannot write {folder} ({reason}): set {settings} to a folder that can be written"
         ) from error

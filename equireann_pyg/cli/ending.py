@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from equireann_pyg.simulation.stopping import Stopped
+from equireann_pyg.wording import one_line
 
 
 class Ending:
@@ -51,7 +52,7 @@ class Ending:
 
 def _named(error: BaseException) -> str:
     """The message in one line, with the kind of error where it does not speak for itself."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, ArgumentError):
         text = re.sub(r"Does not validate against any of the Union subtypes Subtypes: .*? Errors: - ", "", text)
         text = re.sub(r" - Expected a <class 'NoneType'>.*| Given value type: .*", "", text)

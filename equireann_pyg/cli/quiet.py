@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from equireann_pyg.wording import one_line
+
 IDLE = (
     "LightningCLI's args parameter is intended to run from within Python",
     "Checkpoint directory .* exists and is not empty",
@@ -54,7 +56,7 @@ class _Lines(logging.Handler):
     """Messages of the package on the terminal: a line each, of warnings on the standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = " ".join(record.getMessage().split())
+        text = one_line(record.getMessage())
         if record.levelno >= logging.WARNING:
             _show(text)
         else:
@@ -62,4 +64,4 @@ class _Lines(logging.Handler):
 
 
 def _show(message: Any, *_: Any, **__: Any) -> None:
-    print(f"equireann: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"equireann: warning: {one_line(message)}", file=sys.stderr)

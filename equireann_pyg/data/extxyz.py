@@ -19,6 +19,7 @@ from ase.io.extxyz import key_val_str_to_dict, per_atom_properties, per_config_p
 
 from equireann_pyg.data.columns import Column, check_widths, explain, parse_properties
 from equireann_pyg.elements import SYMBOLS
+from equireann_pyg.wording import with_kind
 
 STASH = "equireann_pyg-"
 """Prefix of entries that ASE's reader would choke on while they are in its hands."""
@@ -110,7 +111,7 @@ def read_frame(frame: Frame) -> tuple[Atoms, list[str]]:
         (atoms,) = read_xyz(text, slice(None), lambda _: info)
     except Exception as error:  # ASE's reader raises anything on a broken frame
         explain(atom_lines, columns, frame.start + 2)
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        reason = with_kind(error, 120)
         raise ValueError(f"line {frame.start + 1}: unreadable ({reason}): restore the frame") from error
     if not (atoms.numbers.min() > 0 and atoms.numbers.max() < len(SYMBOLS)):
         explain(atom_lines, columns, frame.start + 2)

@@ -19,6 +19,7 @@ from ase.io.formats import filetype, ioformats
 
 from equireann_pyg.data.extxyz import read_frame, split_frames
 from equireann_pyg.elements import SYMBOLS
+from equireann_pyg.wording import one_line, with_kind
 
 PICKLES = {".pkl", ".pickle", ".p", ".pt", ".pth", ".ckpt"}
 OPENERS: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
@@ -78,7 +79,7 @@ def read(file: str | Path) -> Reading:
     try:
         reading = _read_extxyz(_text(path), selection) if kind == "extxyz" else _read_other(path, kind, selection)
     except (ValueError, OSError, EOFError, lzma.LZMAError) as error:
-        words = " ".join(str(error).split())
+        words = one_line(error)
         raise ValueError(f"{path}{', ' if words.startswith('frame ') else ': '}{words}") from error
     if not reading.frames:
         what = "no frames" if selection == ":" else f"no frames in the selection {selection}"
@@ -185,7 +186,7 @@ def _read_other(path: Path, kind: str | None, selection: str) -> Reading:
         for atoms in structures:
             frames.append(atoms)
     except Exception as error:  # ASE's readers raise anything on a broken file
-        words = " ".join(str(error).split())
+        words = one_line(error)
         if kind == "reann-configuration" and isinstance(error, ValueError):
             raise ValueError(words) from error
         if isinstance(error, IndexError) and selection.lstrip("-").isdecimal():
@@ -205,7 +206,7 @@ def _format(path: Path) -> str:
         kind: str = filetype(str(path))
         ioformats[kind]
     except Exception as error:  # of a reader that looks into the file
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:80]
+        reason = with_kind(error, 80)
         raise ValueError(
             f"of no format that ASE knows ({reason}): expected a file that ase.io.read opens, such as extended XYZ (.xyz)"
         ) from error

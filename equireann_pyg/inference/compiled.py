@@ -21,6 +21,7 @@ from torch_geometric.data import Data
 
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import GraphTensors
+from equireann_pyg.wording import one_line
 
 State = dict[str, Tensor]
 Graph = Callable[..., dict[str, Tensor]]
@@ -70,7 +71,7 @@ class CompiledPotential:
             with torch.set_grad_enabled(self.potential.training):
                 graph(state_of(self.potential), *tensors)
         except COMPILER_ERRORS as error:
-            reason = str(error).strip().splitlines()[0][:300]
+            reason = one_line(error, 300)
             warnings.warn(
                 f"the potential could not be compiled, evaluating it without ({reason}); install a C++ compiler (CPU) or "
                 "Triton (CUDA)",

@@ -25,6 +25,7 @@ from equireann_pyg.ops import exchange, load_kernels  # noqa: F401  exchange: fi
 from equireann_pyg.potential.derivatives import has_volume
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.potential.record import present
+from equireann_pyg.wording import one_line
 
 FORMAT = "equireann_pyg.exported_potential"
 VERSION = 2
@@ -101,7 +102,7 @@ def write_package(program: torch.export.ExportedProgram, path: str | Path, descr
         with replacing(path, ".pt2") as partial:
             torch._inductor.aoti_compile_and_package(program, package_path=str(partial), inductor_configs=settings)
     except (torch._inductor.exc.InductorError, torch._dynamo.exc.BackendCompilerFailed) as error:
-        raise OSError(f"{path}: not compiled ({str(error).strip().splitlines()[0][:300]})") from error
+        raise OSError(f"{path}: not compiled ({one_line(error, 300)})") from error
     return path
 
 
@@ -184,7 +185,7 @@ class ExportedPotential:
             self._run = torch._inductor.aoti_load_package(str(path))
             described = json.loads(self._run.get_metadata()["potential"])
         except (RuntimeError, KeyError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error, 300)
             raise ValueError(
                 f"{path}: no exported potential of this kind of machine, torch and version; export it again from its "
                 f"checkpoint ({reason})"

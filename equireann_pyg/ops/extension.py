@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from equireann_pyg.files import UnwritableCacheError, replacing, user_cache, writing_cache
+from equireann_pyg.wording import one_line
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
@@ -51,7 +52,7 @@ def _loaded() -> bool:
     try:
         torch.ops.load_library(str(_library()))
     except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[-500:]
+        reason = one_line(error)[-500:]
         remedy = "" if isinstance(error, UnwritableCacheError) else "install a C++ compiler or name one in CXX, or "
         warnings.warn(
             f"no compiled kernels, taking the plain path, which is several times slower ({reason}); {remedy}"

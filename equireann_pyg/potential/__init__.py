@@ -12,7 +12,7 @@ from equireann_pyg.potential.checkpoint import (
 from equireann_pyg.potential.derivatives import has_volume, position_gradient, stress_tensor, variables, volume
 from equireann_pyg.potential.devices import usable_device
 from equireann_pyg.potential.local_stress import atomic_stress
-from equireann_pyg.potential.model import AtomicEnergyModel
+from equireann_pyg.potential.model import AtomicEnergyModel, fit_statistics
 from equireann_pyg.potential.potential import TINY, Potential
 from equireann_pyg.potential.record import TrainingRecord
 
@@ -23,6 +23,7 @@ __all__ = [
     "TrainingRecord",
     "atomic_stress",
     "build",
+    "fit_statistics",
     "has_volume",
     "load_plain",
     "load_potential",

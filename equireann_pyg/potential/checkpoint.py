@@ -17,6 +17,7 @@ from equireann_pyg.files import replacing
 from equireann_pyg.moved import home
 from equireann_pyg.potential.devices import usable_device
 from equireann_pyg.potential.potential import Potential
+from equireann_pyg.wording import with_kind
 
 FORMAT, VERSION = "equireann_pyg.potential", 2
 PLAIN = (bool, int, float, str, type(None), torch.dtype)
@@ -146,14 +147,16 @@ def potential_from_state(state: dict[str, Any]) -> Potential:
         repulsion = build(state["repulsion"]) if "repulsion" in state else None
         potential = Potential(model, properties, repulsion)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the recipe of the model is damaged ({_one_line(error)}); copy the file again") from error
+        raise ValueError(
+            f"the recipe of the model is damaged ({with_kind(error, 200)}); copy the file again"
+        ) from error
     try:
         missing = potential.earlier.keys() - state["state_dict"].keys()
         if state["version"] == VERSION and missing:
             raise KeyError(f"no {', '.join(sorted(missing))}")
         potential.load_state_dict(state["state_dict"])
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the weights do not fit the model ({_one_line(error)})") from error
+        raise ValueError(f"the weights do not fit the model ({with_kind(error, 200)})") from error
     return potential.eval()
 
 
@@ -172,7 +175,7 @@ def save_potential(potential: Potential, path: str | Path) -> None:
         with replacing(path) as partial:
             torch.save(state, partial)
     except RuntimeError as error:  # torch's name for a full disk
-        raise OSError(f"{path}: cannot be written ({_one_line(error)}): is the disk full?") from error
+        raise OSError(f"{path}: cannot be written ({with_kind(error, 200)}): is the disk full?") from error
 
 
 def load_potential(path: str | Path, map_location: str | torch.device = "cpu") -> Potential:
@@ -218,9 +221,5 @@ def load_plain(path: Path) -> Any:
     except UnpicklingError as error:
         raise ValueError(f"{path}: holds pickled objects, refusing to unpickle them; train or save it anew") from error
     except Exception as error:  # the readers raise anything on broken bytes
-        raise ValueError(f"{path}: damaged or truncated ({_one_line(error)}); copy it again") from error
+        raise ValueError(f"{path}: damaged or truncated ({with_kind(error, 200)}); copy it again") from error
     raise ValueError(f"{path}: damaged (wrong checksum of {damaged}); copy it again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from equireann_pyg.wording import one_line
+
 
 def usable_device(device: str | torch.device) -> torch.device:
     """The device, after a trial of it.
@@ -16,7 +18,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:  # torch has no error of its own for it
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise ValueError(f"device {device}: not usable ({reason}); use cpu, or install the torch for it") from error
     return torch.device(device)
 

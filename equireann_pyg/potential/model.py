@@ -9,7 +9,9 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
+from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.properties.base import GraphTensors
 
 
@@ -54,6 +56,20 @@ def atomic_energies(
         alone = graph.cell.size(0) + torch.arange(z.numel() - batch.numel(), device=z.device)
         known["batch"] = torch.cat([batch, alone])
     return cast(Tensor, model(z, graph.edge_index, edge_vec, **known))
+
+
+@torch.no_grad()
+def fit_statistics(model: torch.nn.Module, data: Data, dtype: torch.dtype) -> None:
+    """Let an untrained model take what it wants to know of a training set, if it has a method ``fit_statistics``.
+
+    Args:
+        model: see :class:`AtomicEnergyModel`.
+        data: one graph or batch that holds the set, or a sample of it.
+        dtype: type of the edge vectors that the model is given.
+    """
+    fit = getattr(model, "fit_statistics", None)
+    if fit is not None:
+        fit(data.z, data.edge_index, edge_vectors(data).to(dtype))
 
 
 def repulsive_energies(

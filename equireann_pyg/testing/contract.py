@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from equireann_pyg.graph.edges import edge_vectors
-from equireann_pyg.potential.model import takes
+from equireann_pyg.potential.model import fit_statistics, takes
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.testing import checks
 from equireann_pyg.testing.structures import randomize, sample_graphs
@@ -66,9 +66,10 @@ def check_model(model: torch.nn.Module, derivatives: int = 2, amplitude: float =
     randomize(potential.model, amplitude=amplitude)
     potential = potential.double()
     graphs = sample_graphs(potential.elements, potential.cutoff)
+    sample = Batch.from_data_list([graph for graph in graphs if graph.edge_index.numel()])
     _examine(report, _outputs(potential, graphs))
     if report.ok:
-        _examine(report, iter([("statistics", lambda: fit_statistics(potential, graphs))]))
+        _examine(report, iter([("statistics", lambda: fit_statistics(potential.model, sample, potential.dtype))]))
     if report.ok:
         bring_to_unit_size(potential, graphs)
         _examine(report, _symmetries(potential, graphs, derivatives))
@@ -114,15 +115,6 @@ def assert_atomic_energies(model: torch.nn.Module, data: Data) -> None:
         raise AssertionError(f"forward gave {energy.dtype} for edge vectors of {vectors.dtype}")
     if not bool(energy.isfinite().all()):
         raise AssertionError(f"forward gave {int((~energy.isfinite()).sum())} energies that are not finite")
-
-
-@torch.no_grad()
-def fit_statistics(potential: Potential, graphs: list[Data]) -> None:
-    """Let a model that has ``fit_statistics`` take them from the sample, as it would from a training set."""
-    fit = getattr(potential.model, "fit_statistics", None)
-    if fit is not None:
-        batch = Batch.from_data_list([graph for graph in graphs if graph.edge_index.numel()])
-        fit(batch.z, batch.edge_index, edge_vectors(batch))
 
 
 @torch.no_grad()

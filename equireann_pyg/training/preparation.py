@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from equireann_pyg.graph.edges import edge_vectors
 from equireann_pyg.potential.derivatives import position_gradient
+from equireann_pyg.potential.model import fit_statistics
 from equireann_pyg.potential.potential import Potential
 from equireann_pyg.properties.base import GraphTensors
 from equireann_pyg.training.references import (
@@ -72,14 +73,12 @@ def prepare_potential(
 
 
 def _take_statistics(potential: Potential, dataset: Sequence[Data]) -> None:
-    fit = getattr(potential.model, "fit_statistics", None)
-    if fit is None and not potential.properties:
-        return
     frames = connected(dataset)  # isolated atoms have no features to speak of
+    if not frames:
+        return
     batch = Batch.from_data_list(spread(frames, SAMPLE)).to(potential.scale.device)
+    fit_statistics(potential.model, batch, potential.dtype)
     with torch.no_grad():
-        if fit is not None:
-            fit(batch.z, batch.edge_index, edge_vectors(batch).to(potential.dtype))
         if potential.properties:
             features = potential.features(batch)
             for part in potential.properties:

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from equireann_pyg.wording import one_line
+
 Group = Any
 """A group of ``torch.distributed``."""
 
@@ -135,7 +137,7 @@ class Processes:
             yield self._group
         except RuntimeError as error:  # of whatever kind the back end has
             self.leave()
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise LostProcess(
                 f"{place} waits in vain: another one has ended, or does not answer ({reason}); see what that one says, and "
                 "start all of them again"

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch_geometric.data import Data
 
-from equireann_pyg import Potential, edge_vectors, radius_graph
+from equireann_pyg import Potential, radius_graph
+from equireann_pyg.potential import fit_statistics
 from experiments.benchmark.peers import REFERENCE, Peer, peer_of
 from experiments.benchmark.peers.calculated import Calculated
 from experiments.benchmark.tasks.systems import ELEMENTS, SYSTEMS
@@ -100,9 +101,7 @@ def potential_of(peer: Peer, data: Data, dtype: str, cutoff: float) -> Potential
     model = peer.recipe.build(ELEMENTS, cutoff).to(DTYPES[dtype])
     if isinstance(model, Calculated):
         return model
-    fit = getattr(model, "fit_statistics", None)
-    if fit is not None:
-        fit(data.z, data.edge_index, edge_vectors(data).to(DTYPES[dtype]))
+    fit_statistics(model, data, DTYPES[dtype])
     return Potential(model)
 
 
