@@ -152,13 +152,16 @@ def test_laps(tmp_path: Path) -> None:
 
 def test_commands_of_the_programs(tmp_path: Path) -> None:
     """All that depends on the set and the budget stands in them."""
-    setup = Setup(tmp_path, ("H", "C"), 4.5, 451, 20, 5, {"H": -13.0, "C": -1030.0})
+    folder = tmp_path / "a model (and its program)"  # names that Hydra would not take on its command line
+    folder.mkdir()
+    setup = Setup(folder, ("H", "C"), 4.5, 451, 20, 5, {"H": -13.0, "C": -1030.0})
     words = Mace().command(setup)
     assert {"--r_max=4.5", "--max_num_epochs=20", "--seed=5", "--start_swa=16", "--swa"} <= set(words)
     assert (Mace().steps(451), Nequip().steps(451)) == (90, 91)
     assert [stage_two(number) for number in (2, 3, 10, 100)] == [1, 2, 8, 80]
-    Nequip().command(setup)
-    written = json.loads((tmp_path / "own.yaml").read_text())
+    assert not any("=" in word for word in Nequip().command(setup))
+    written = json.loads((folder / "own.yaml").read_text())
+    assert written["hydra"]["run"]["dir"] == str(folder / "hydra")
     assert written["trainer"]["max_epochs"] == 20
     model = written["training_module"]["model"]
     assert (model["r_max"], model["type_names"], model["seed"]) == (4.5, ["H", "C"], 5)

@@ -27,8 +27,7 @@ class Nequip(Program):
         """The program, with a configuration that is written here."""
         (setup.folder / "own.yaml").write_text(json.dumps(self.configuration(setup), indent=1))
         program = self.environment.python.with_name("nequip-train")
-        place = setup.folder / "hydra"
-        return [str(program), "-cp", str(setup.folder), "-cn", "own", f"hydra.run.dir={place}"]
+        return [str(program), "-cp", str(setup.folder), "-cn", "own"]
 
     def settings(self, setup: Setup) -> Any:
         """All that the training is given."""
@@ -45,6 +44,7 @@ class Nequip(Program):
     def configuration(self, setup: Setup) -> dict[str, Any]:
         """What NequIP reads; its files are YAML, of which JSON is a part."""
         return {
+            "hydra": {"run": {"dir": str(setup.folder / "hydra")}},
             "run": ["train"],
             "data": self.data(setup),
             "trainer": trainer(setup),
