@@ -69,7 +69,9 @@ def parser() -> ArgumentParser:
     )
     made.add_argument("--overwrite", type=bool, default=False, help="replace files that exist")
     made.add_argument("--restart", type=bool | str, default=False, help="true, or the folder of the run to go on with")
-    made.add_argument("--seed", type=NonNegativeInt, default=1, help="of velocities and random forces")
+    made.add_argument(
+        "--seed", type=NonNegativeInt, default=1, help="of velocities and random forces; a restart goes on with its own"
+    )
     add_calculator(made)
     return made
 
