@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any, cast
 
 from torch import Tensor
 from torch_geometric.data import Data
 
-from equireann_pyg.inference.form import Form
+from equireann_pyg.inference.form import Form, shares, sharing_copy
 from equireann_pyg.inference.memory import expected_bytes
 from equireann_pyg.models.network import OrbitalNetwork
 from equireann_pyg.ops.values import waiting
@@ -50,16 +49,14 @@ class BlockPotential(Form):
 
     def _copy(self) -> Potential:
         """The potential in blocks, with the same weights and statistics."""
-        made = deepcopy(self.potential, {id(tensor): tensor for tensor in _tensors(self.potential)}).eval()
+        made = sharing_copy(self.potential)
         cast(Any, made.model).block_size = self.block_size
         return made
 
     def __call__(self, data: Data, forces: bool = True, stress: bool | None = None) -> dict[str, Tensor]:
         """Energy, forces and stress; arguments, results and errors as of :meth:`equireann_pyg.Potential.forward`."""
-        if any(
-            mine is not theirs for mine, theirs in zip(_tensors(self._in_blocks), _tensors(self.potential), strict=True)
-        ):
-            self._in_blocks = self._copy()  # the potential has been moved or converted
+        if not shares(self._in_blocks, self.potential):
+            self._in_blocks = self._copy()
         self._in_blocks.allow_untrained = self.potential.allow_untrained
         with waiting():
             return self._in_blocks(data, forces, stress)
@@ -67,7 +64,3 @@ class BlockPotential(Form):
     def expected_bytes(self, atoms: int, edges: int) -> int:
         """Memory of energy and forces of so many atoms and edges, the graph included, the temporary tensors of a block not."""
         return expected_bytes(cast(OrbitalNetwork, self.potential.model), atoms, edges)
-
-
-def _tensors(potential: Potential) -> list[Tensor]:
-    return [*potential.parameters(), *potential.buffers()]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
+from torch import Tensor
 
 from equireann_pyg.potential.potential import Potential
 
@@ -30,3 +33,17 @@ class Form:
     def dtype(self) -> torch.dtype:
         """Floating-point type of the arithmetic."""
         return self.potential.dtype
+
+
+def sharing_copy(potential: Potential) -> Potential:
+    """A copy that is evaluated, not trained, and whose parameters and buffers are those of the potential."""
+    return deepcopy(potential, {id(tensor): tensor for tensor in _tensors(potential)}).eval()
+
+
+def shares(copy: Potential, potential: Potential) -> bool:
+    """Whether a :func:`sharing_copy` still has the tensors of its potential, which loses them when it is moved or converted."""
+    return all(mine is theirs for mine, theirs in zip(_tensors(copy), _tensors(potential), strict=True))
+
+
+def _tensors(potential: Potential) -> list[Tensor]:
+    return [*potential.parameters(), *potential.buffers()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,7 @@ from equireann_pyg.engines.domains.processes import Group, LostProcess, Processe
 from equireann_pyg.engines.domains.structure import Structure, check_all, structure_of
 from equireann_pyg.engines.part import PartNetwork
 from equireann_pyg.inference.blocks import BlockPotential
-from equireann_pyg.inference.form import Form
+from equireann_pyg.inference.form import Form, shares, sharing_copy
 from equireann_pyg.potential.derivatives import has_volume
 from equireann_pyg.potential.potential import Potential
 
@@ -121,8 +120,8 @@ class DomainPotential(Form):
 
     def _evaluated(self, structure: Structure | None) -> dict[str, Tensor]:
         """Results of the structure of the first process; none when it has closed."""
-        if any(mine is not theirs for mine, theirs in zip(_tensors(self._part), _tensors(self.potential), strict=True)):
-            self._part, self.listed = self._copy(), None  # the potential has been moved or converted
+        if not shares(self._part, self.potential):
+            self._part, self.listed = self._copy(), None
         with self.processes.together():
             error, shared = self._shared(structure)
             if shared is not None:
@@ -186,11 +185,10 @@ class DomainPotential(Form):
 
     def _copy(self) -> Potential:
         """The potential of a part, with the same weights and statistics."""
-        memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(self.potential)}
-        made = deepcopy(self.potential, memo)
+        made = sharing_copy(self.potential)
         cast(Any, made.model).block_size = self.block_size
-        made.model = PartNetwork(made.model)
-        return made.eval()
+        made.model = PartNetwork(made.model).eval()
+        return made
 
     def _compare(self) -> ValueError | None:
         """An error if this process has other weights than the first one."""
@@ -206,10 +204,6 @@ class DomainPotential(Form):
 
 def _header(kind: int, structure: Structure | None = None) -> Tensor:
     return torch.tensor([kind, *((0, 0, 0) if structure is None else structure.header())])
-
-
-def _tensors(potential: Potential) -> list[Tensor]:
-    return [*potential.parameters(), *potential.buffers()]
 
 
 def _check(potential: object, skin: float, block_size: int | None) -> None:
