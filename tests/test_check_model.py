@@ -46,6 +46,13 @@ class OfGraphs(Pairs):
         return super().forward(z, edge_index, edge_vec) * (first == second).all()
 
 
+class Faint(Pairs):
+    """A sound model whose neighbours vanish so smoothly that next to the cutoff there is nothing to compare."""
+
+    def envelope(self, r: Tensor) -> Tensor:
+        return super().envelope(r).square()
+
+
 class Pooled(OfGraphs):
     """Takes the mean over a graph."""
 
@@ -186,6 +193,7 @@ def test_planted_faults(kind: type[Pairs]) -> None:
 SOUND = {
     "Pairs": Pairs,
     "OfGraphs": OfGraphs,
+    "Faint": Faint,
     "EANN": partial(EANN, ["H", "C"], 3.0, num_density=8, hidden_channels=[8]),
     "EquiREANNPlus": partial(EquiREANNPlus, ["H", "C"], 3.0, None, 16, 4, 4, 1, [8]),
 }

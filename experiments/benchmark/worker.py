@@ -44,7 +44,7 @@ def answer(peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
         function = getattr(importlib.import_module(f"experiments.benchmark.tasks.{TASKS[task]}"), task)
         return {"answer": function(peer, **options) | {"versions": versions(peer)}}
     except Exception as error:  # a package may fail in any way
-        lines = str(error).strip().splitlines()
+        lines = str(error).replace("std::bad_alloc", "out of memory").strip().splitlines()
         return {"error": f"{type(error).__name__}: {lines[0] if lines else ''}"[:500]}
 
 
