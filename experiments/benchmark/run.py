@@ -9,6 +9,7 @@ command. Writes records.json, tables (CSV and Markdown), figures, and report.htm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from equireann_pyg.files import user_cache
 from experiments.benchmark.measurements.records import Measurement, Record, Records, machine, mark_of
-from experiments.benchmark.measurements.suites import RATES, named, too_long
+from experiments.benchmark.measurements.suites import GAIN, RATES, named, too_long
 from experiments.benchmark.peers import REFERENCE, Peer, of_user, peers
 from experiments.benchmark.process import Worker
 from experiments.benchmark.report import publish
@@ -161,10 +162,15 @@ class Benchmark:
         return Measurement("train", {"case": case, "seed": seed, "rate": float(f"{rate:.3g}"), **budget})
 
     def best_rate(self, peer: Peer, trials: list[Measurement]) -> float | None:
-        """Learning rate of the trial with the smallest force error on validation frames."""
-        found = [record for trial in trials if (record := self.record_of(peer, trial)) is not None and record.answer]
-        best = min(found, key=lambda record: record.answer["validation"]["forces_rmse"], default=None)
-        return None if best is None else best.options["rate"]
+        """The published learning rate, unless that of another trial makes the force error on validation frames much smaller."""
+        found = {trial.options["rate"]: self.record_of(peer, trial) for trial in trials}
+        errors = {
+            rate: made.answer["validation"]["forces_rmse"] for rate, made in found.items() if made and made.answer
+        }
+        if not errors:
+            return None
+        published, best = trials[RATES.index(1.0)].options["rate"], min(errors, key=errors.__getitem__)
+        return published if errors[best] > GAIN * errors.get(published, math.inf) else best
 
     def done(self, peer: Peer, measurement: Measurement) -> bool:
         """Whether there is a record already; of a failure, too, unless failures are to be tried again."""

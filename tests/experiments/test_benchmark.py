@@ -93,6 +93,20 @@ def test_report(tmp_path: Path) -> None:
     assert "twist" in (tmp_path / "errors.csv").read_text()
 
 
+@pytest.mark.parametrize(
+    ("errors", "chosen"), [((79.0, 100.0, 90.0), 0), ((120.0, 100.0, 81.0), 1), ((1.0, None, 2.0), 0)]
+)
+def test_published_rate_unless_another_is_much_better(
+    tmp_path: Path, errors: tuple[float | None, ...], chosen: int
+) -> None:
+    run, peer = Benchmark(Settings(only=("plus-s",), out=tmp_path)), peers()["EquiREANN-plus-s"]
+    trials = [run.training("twist", 0, rate, minutes=1.0, test=False) for rate in (0.003, 0.01, 0.03)]
+    assert run.best_rate(peer, trials) is None
+    for trial, error in zip(trials, errors, strict=True):
+        run.keep(peer, trial, None if error is None else {"validation": {"forces_rmse": error}})
+    assert run.best_rate(peer, trials) == trials[chosen].options["rate"]
+
+
 def test_nothing_is_measured_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 

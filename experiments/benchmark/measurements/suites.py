@@ -11,6 +11,10 @@ from experiments.benchmark.tasks.systems import SYSTEMS
 RATES = (0.3, 1.0, 3.0)
 """Learning rates that are tried, in units of the published one: as many trials for each model."""
 
+GAIN = 0.8
+"""How much smaller the error has to be with another learning rate than with the published one: trials are short, and short runs
+favour large rates."""
+
 ALL_THREADS = 0
 """As number of threads: as many as there are processors."""
 
