@@ -136,7 +136,7 @@ class Benchmark:
         return Worker(peer, name, GIGABYTES if self.settings.device == "cpu" else None)
 
     def trainings(self, peer: Peer) -> Iterator[Measurement]:
-        """Trials of learning rates on a set, then trainings with the best of them; each is asked for when it is due."""
+        """Trials of learning rates on a set, then trainings with one of them; each is asked for when it is due."""
         suite = self.suite
         for case in suite.cases:
             rate = float(peer.recipe.training.optimizer["init_args"]["lr"])
